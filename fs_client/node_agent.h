@@ -1,0 +1,67 @@
+// NodeAgent: everything that `f3 node` runs: tiers, data server, transfer engine, session with the
+// metadata server, and the mounts. Thread-safe after Start.
+#ifndef F3_FS_CLIENT_NODE_AGENT_H_
+#define F3_FS_CLIENT_NODE_AGENT_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/cluster_key.h"
+#include "common/status.h"
+#include "metadata/metadata.pb.h"
+
+namespace f3::fs {
+
+struct MountOptions {
+  std::string volume = "default";
+  std::string subtree;   // path within the volume; empty: its root
+  std::string dir;       // mount point
+  bool read_only = false;
+  bool allow_other = true;
+  bool dev = false, suid = false;
+  bool passthrough = true;  // when the kernel has it; false forces the ordinary path
+  // Hints, for files that no xattr decides.
+  meta::FileClass file_class = meta::CLASS_UNSET;
+  meta::Tier tier = meta::TIER_UNSET;
+  bool follow = false;
+  uint64_t ttl_s = 0;
+};
+
+struct AgentOptions {
+  std::string name;                // of the node
+  std::string metadata_server;     // HOST:PORT
+  std::string tls_ca_file;
+  std::string state_dir;           // disk tier and catalogue
+  std::string memory_dir;          // tmpfs of its own for the memory tier; empty: none
+  std::string durable_dir;         // the durable store
+  std::string bind_address;        // IP for the transfer engine
+  std::string control_socket;      // empty: none
+  std::string fabric_provider = "tcp;ofi_rxm";
+  uint64_t buffer_bytes = 64ull << 20;  // registered buffers
+  uint64_t memory_bytes = 0;       // grant of the memory tier (for messages; tmpfs enforces it)
+  uint64_t disk_bytes = 0;         // 0: what the file system has, less 5 %
+  int64_t injected_delay_micros = 0;
+  std::vector<MountOptions> mounts;
+};
+
+class NodeAgent {
+ public:
+  // Returns when every mount is usable. Errors name the thing (mount point in use, no /dev/fuse,
+  // unreachable metadata server, wrong secret, …) and the next step.
+  static Result<std::unique_ptr<NodeAgent>> Start(const AgentOptions& options,
+                                                  const ClusterKey& key);
+  virtual ~NodeAgent() = default;
+  // Adds a mount to a running agent; removes one (the file system is unmounted).
+  virtual Status Mount(const MountOptions& options) = 0;
+  virtual Status Unmount(const std::string& dir) = 0;
+  // Returns when a mount was ended from outside (umount) and none is left, or Stop was called.
+  virtual void Wait() = 0;
+  // Unmounts, publishes, spills the memory tier's homes to disk, ends the session.
+  virtual Status Stop() = 0;
+};
+
+}  // namespace f3::fs
+
+#endif  // F3_FS_CLIENT_NODE_AGENT_H_
