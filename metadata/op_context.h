@@ -62,6 +62,7 @@ struct OpenChange {
 struct Drop {
   NodeId node = 0;
   ObjectKey object;
+  Version version = UINT64_MAX;  // the newest that is garbage
 };
 
 // What the server does around the commit.
