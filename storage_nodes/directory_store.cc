@@ -58,7 +58,13 @@ class DirectoryStore : public DurableStore {
     for (int i = 0; i < kFanOut; ++i) {
       F3_RETURN_IF_ERROR(env_->MakeDirs(dir_ + "/" + FanOutName(i)));
     }
-    return env_->SyncDir(dir_);
+    F3_RETURN_IF_ERROR(env_->SyncDir(dir_));
+    // The names on the way to it may be new as well.
+    for (size_t slash = dir_.rfind('/'); slash != std::string::npos && slash > 0;
+         slash = dir_.rfind('/', slash - 1)) {
+      F3_RETURN_IF_ERROR(SyncAncestor(dir_.substr(0, slash)));
+    }
+    return SyncAncestor(dir_.front() == '/' ? "/" : ".");
   }
 
   Status Put(const BlockName& name, std::span<const std::byte> bytes) override {
@@ -148,6 +154,12 @@ class DirectoryStore : public DurableStore {
   std::string InodeDir(Ino ino) const { return FanOutDir(ino) + "/" + Hex(ino); }
   std::string Path(const BlockName& name) const {
     return InodeDir(name.ino) + "/" + Hex(name.index) + "." + Hex(name.generation);
+  }
+
+  // What we may not read we have not made.
+  Status SyncAncestor(const std::string& dir) {
+    Status status = env_->SyncDir(dir);
+    return status.Is(Code::kAccessDenied) ? Status() : status;
   }
 
   Status FullMessage(Status status, size_t wanted) const {
