@@ -66,7 +66,8 @@ void ObjectStoreImpl::RunChecksums() {
     StateRef state;
     {
       MutexLock lock(mutex_);
-      checking_ = false;
+      checking_.reset();
+      changed_.SignalAll();
       for (;;) {
         if (stopping_) return;
         int64_t wait_micros = 0;
@@ -79,10 +80,14 @@ void ObjectStoreImpl::RunChecksums() {
           unchecked_wake_.Wait(mutex_);
         }
       }
-      checking_ = true;
+      checking_ = state;
     }
     ChecksumOne(state);
   }
+}
+
+void ObjectStoreImpl::AwaitUnread(const StateRef& state) {
+  while (checking_ == state) changed_.Wait(mutex_);
 }
 
 void ObjectStoreImpl::ChecksumOne(const StateRef& state) {
@@ -122,7 +127,7 @@ Status ObjectStoreImpl::SettleChecksums(int64_t timeout_micros) {
   ++settlers_;
   unchecked_wake_.SignalAll();
   Status status;
-  while (!stopping_ && (!unchecked_.empty() || unchecked_overflow_ || checking_)) {
+  while (!stopping_ && (!unchecked_.empty() || unchecked_overflow_ || checking_ != nullptr)) {
     const int64_t left = deadline - Clock::Real()->MonotonicMicros();
     if (left <= 0) {
       status = Status::Timeout("computing the objects' checksums takes longer than was allowed");

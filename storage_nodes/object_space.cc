@@ -102,6 +102,7 @@ bool ObjectStoreImpl::EvictOne(TierKind tier) {
       DropFromLru(state);
       return !lru.empty();
     }
+    AwaitUnread(state);
   }
   if (listener) listener(key);
   return true;
@@ -148,6 +149,8 @@ Result<uint64_t> ObjectStoreImpl::MoveToDisk(const StateRef& state) {
     state->phase = Phase::kMoving;
     state->cancel_move = false;
     UpdateLru(state);
+    ++state->content;  // a reader of checksums would keep the memory that this is to free
+    AwaitUnread(state);
   }
   auto freed = CopyToDisk(state);
   MutexLock lock(mutex_);

@@ -154,6 +154,9 @@ class ObjectStoreImpl final : public ObjectStore {
   void WantChecksums(const StateRef& state) F3_REQUIRES(mutex_);
   StateRef NextUnchecked(int64_t* wait_micros) F3_REQUIRES(mutex_);
   void ChecksumOne(const StateRef& state);
+  // After content of `state` has grown: until the checksum thread keeps no descriptor of it, which
+  // takes it no longer than reading one MiB.
+  void AwaitUnread(const StateRef& state) F3_REQUIRES(mutex_);
 
   Tier* TierOf(TierKind kind) const {
     return kind == TierKind::kMemory ? memory_.get() : disk_.get();
@@ -182,8 +185,8 @@ class ObjectStoreImpl final : public ObjectStore {
   CondVar settled_;
   std::deque<StateRef> unchecked_ F3_GUARDED_BY(mutex_);
   bool unchecked_overflow_ F3_GUARDED_BY(mutex_) = false;  // look through the table as well
-  bool checking_ F3_GUARDED_BY(mutex_) = false;
-  int settlers_ F3_GUARDED_BY(mutex_) = 0;  // waiting: no delays
+  StateRef checking_ F3_GUARDED_BY(mutex_);                // read by the checksum thread now
+  int settlers_ F3_GUARDED_BY(mutex_) = 0;                 // waiting: no delays
   std::atomic<bool> stopping_{false};
   std::thread checksum_thread_;
 };
