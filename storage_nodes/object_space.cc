@@ -191,7 +191,6 @@ Result<uint64_t> ObjectStoreImpl::CopyToDisk(const StateRef& state) {
   Status status = disk_->SyncName(key);
 
   MutexLock lock(mutex_);
-  if (status.ok() && state->cancel_move) status = Status::Interrupted("the object is wanted");
   if (status.ok()) {
     ObjectRecord record = state->record;
     record.tier = TierKind::kDisk;

@@ -187,6 +187,23 @@ TEST_F(ObjectStoreTest, ChecksumsAppearAfterSealAndGoWhenWritingBegins) {
   EXPECT_TRUE((*found)->Checksums().empty());
 }
 
+TEST_F(ObjectStoreTest, ChecksumsOfOldBytesAreNeverKept) {
+  Open();
+  auto object = Make(kKey, Role::kHome, std::string(16 * kChecksumBytes, 'a'));
+  for (int round = 0; round < 400; ++round) {
+    // The background thread is somewhere in the object when its bytes change.
+    ASSERT_OK(object->Seal(1, Role::kHome));
+    ASSERT_OK(object->BeginWriting(Role::kHome));
+    Write(*object, std::to_string(round), static_cast<uint64_t>(round % 16) * kChecksumBytes);
+  }
+  ASSERT_OK(object->Seal(2, Role::kHome));
+  ASSERT_OK(store_->SettleChecksums(10'000'000));
+  EXPECT_EQ(object->Checksums().size(), 16u);
+  auto report = store_->Verify(false);
+  ASSERT_OK(report);
+  EXPECT_TRUE(report->empty());
+}
+
 TEST_F(ObjectStoreTest, ChecksumsOfTheFillerAreKept) {
   Open();
   auto object = Make(kKey, Role::kFilling, "hello");
