@@ -96,8 +96,7 @@ Status ObjectImpl::Seal(Version version, Role role) {
   }
   // Our own descriptor would be the writer that the lease looks for.
   F3_RETURN_IF_ERROR(CloseForWriting());
-  UniqueFd lease;
-  Status status = TakeReadLease(path(), &lease);
+  Status status = TakeReadLease(read_fd_.get(), path());
   if (status.ok()) {
     struct stat st;
     if (::fstat(read_fd_.get(), &st) != 0) {
@@ -111,12 +110,12 @@ Status ObjectImpl::Seal(Version version, Role role) {
       record.size = static_cast<uint64_t>(st.st_size);
       status = store_->PutRecord(state_, record, false);
     }
+    DropReadLease(read_fd_.get());
   }
   if (!status.ok()) {
     OpenForWriting().PermitUnchecked();  // the caller gets the first error
     return status;
   }
-  lease.Reset();
   TrimReserve();
   return Status();
 }

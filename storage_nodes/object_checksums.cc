@@ -30,7 +30,8 @@ void ObjectStoreImpl::WantChecksums(const StateRef& state) {
     return;
   }
   unchecked_.push_back(state);
-  unchecked_wake_.Signal();
+  // Behind others it waits for its turn, and the thread for the first one's time.
+  if (unchecked_.size() == 1) unchecked_wake_.Signal();
 }
 
 StateRef ObjectStoreImpl::NextUnchecked(int64_t* wait_micros) {

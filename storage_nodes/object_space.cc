@@ -166,8 +166,9 @@ Result<uint64_t> ObjectStoreImpl::MoveToDisk(const StateRef& state) {
 // every moment the row names a complete file.
 Result<uint64_t> ObjectStoreImpl::CopyToDisk(const StateRef& state) {
   const ObjectKey key = state->key;
-  UniqueFd lease;  // nobody writes; who wants to must ask for the object, which ends the move
-  F3_RETURN_IF_ERROR(TakeReadLease(memory_->Path(key), &lease));
+  // Nobody writes; who wants to must ask for the object, which ends the move.
+  F3_ASSIGN_OR_RETURN(UniqueFd lease, memory_->Open(key, O_RDONLY));
+  F3_RETURN_IF_ERROR(TakeReadLease(lease.get(), memory_->Path(key)));
   struct stat st;
   if (::fstat(lease.get(), &st) != 0) {
     return Status::FromErrno(errno, "stat " + memory_->Path(key));

@@ -20,6 +20,9 @@ using Phase = ObjectState::Phase;
 // A tier with less than this left takes no new object.
 constexpr uint64_t kMinRoomBytes = 64 << 10;
 
+// Freeing this much takes long enough not to do it under the lock.
+constexpr uint64_t kSlowUnlinkBytes = 1 << 20;
+
 // Rows of the catalogue.
 constexpr char kStoreRow[] = "store";  // names the store in its tiers' owner files
 constexpr char kUuidRow[] = "uuid";    // tier_uuid()
@@ -307,22 +310,29 @@ Result<std::shared_ptr<Object>> ObjectStoreImpl::Find(const ObjectKey& key) {
       handle = state->handle.lock();
       if (handle != nullptr) return std::shared_ptr<Object>(std::move(handle));
       if (!state->record.suspect) {
-        const int flags = state->record.sealed ? O_RDONLY : O_RDWR;
-        Tier* tier = TierOf(state->record.tier);
-        auto read_fd = tier->Open(key, O_RDONLY);
-        auto work_fd = tier->Open(key, flags);
-        for (const auto* fd : {&read_fd, &work_fd}) {
-          if (fd->status().Is(Code::kNotFound)) {
-            return Status::ObjectMissing(tier->Path(key) + " was removed by somebody else");
-          }
-          if (!fd->ok()) return fd->status();
-        }
-        handle = NewHandle(state, *std::move(read_fd), *std::move(work_fd));
+        F3_ASSIGN_OR_RETURN(handle, OpenHandle(state));
         return std::shared_ptr<Object>(std::move(handle));
       }
     }
     F3_RETURN_IF_ERROR(VerifySuspect(state));
   }
+}
+
+Result<std::shared_ptr<ObjectImpl>> ObjectStoreImpl::OpenHandle(const StateRef& state) {
+  Tier* tier = TierOf(state->record.tier);
+  auto read_fd = tier->Open(state->key, O_RDONLY);
+  if (read_fd.status().Is(Code::kNotFound)) {
+    return Status::ObjectMissing(tier->Path(state->key) + " was removed by somebody else");
+  }
+  if (!read_fd.ok()) return read_fd.status();
+  UniqueFd work_fd;
+  if (state->record.sealed) {
+    work_fd.Reset(::fcntl(read_fd->get(), F_DUPFD_CLOEXEC, 0));
+    if (!work_fd.valid()) return Status::FromErrno(errno, "open " + tier->Path(state->key));
+  } else {
+    F3_ASSIGN_OR_RETURN(work_fd, tier->Open(state->key, O_RDWR));
+  }
+  return NewHandle(state, *std::move(read_fd), std::move(work_fd));
 }
 
 // The host restarted since the object was sealed: its bytes count only if they are what was sealed.
@@ -422,8 +432,10 @@ Status ObjectStoreImpl::RemoveReady(const StateRef& state, UniqueFd* last) {
   F3_RETURN_IF_ERROR(catalogue_->Write(std::move(batch), /*sync=*/false));
   Tier* tier = TierOf(state->record.tier);
   EraseFromTable(state);
-  auto fd = tier->Open(state->key, O_RDONLY);
-  if (fd.ok()) *last = *std::move(fd);
+  if (state->handle_raw == nullptr && state->allocated_bytes >= kSlowUnlinkBytes) {
+    auto fd = tier->Open(state->key, O_RDONLY);
+    if (fd.ok()) *last = *std::move(fd);
+  }
   return tier->Unlink(state->key);
 }
 

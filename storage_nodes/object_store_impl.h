@@ -120,6 +120,7 @@ class ObjectStoreImpl final : public ObjectStore {
   Status CreateFile(const StateRef& state, uint64_t reserve_bytes, UniqueFd* read_fd,
                     UniqueFd* work_fd);
   Status VerifySuspect(const StateRef& state);
+  Result<std::shared_ptr<ObjectImpl>> OpenHandle(const StateRef& state) F3_REQUIRES(mutex_);
   std::shared_ptr<ObjectImpl> NewHandle(const StateRef& state, UniqueFd read_fd, UniqueFd work_fd)
       F3_REQUIRES(mutex_);
   void OnHandleGone(ObjectImpl* handle, const StateRef& state, uint64_t size, uint64_t allocated);

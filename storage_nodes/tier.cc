@@ -46,18 +46,15 @@ const char* TierName(TierKind kind) {
   return kind == TierKind::kMemory ? "memory tier" : "disk tier";
 }
 
-Status TakeReadLease(const std::string& path, UniqueFd* held) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
-  if (!fd.valid()) return Status::FromErrno(errno, "open " + path);
-  if (::fcntl(fd.get(), F_SETLEASE, F_RDLCK) != 0) {
-    if (errno == EAGAIN) {
-      return Status::Busy(path + " is still open for writing or mapped writable; try again later");
-    }
-    return Status::FromErrno(errno, "take a read lease on " + path);
+Status TakeReadLease(int fd, const std::string& path) {
+  if (::fcntl(fd, F_SETLEASE, F_RDLCK) == 0) return Status();
+  if (errno == EAGAIN) {
+    return Status::Busy(path + " is still open for writing or mapped writable; try again later");
   }
-  *held = std::move(fd);
-  return Status();
+  return Status::FromErrno(errno, "take a read lease on " + path);
 }
+
+void DropReadLease(int fd) { ::fcntl(fd, F_SETLEASE, F_UNLCK); }
 
 Result<std::unique_ptr<Tier>> Tier::Open(TierKind kind, const std::string& dir, Env* env) {
   IgnoreLeaseSignals();
@@ -113,8 +110,8 @@ Status Tier::ProbeFeatures() {
     return file.status().Is(Code::kNoSpace) ? Status() : file.status();
   }
   (*file).Reset();
-  UniqueFd held;
-  Status status = TakeReadLease(Path(probe), &held);
+  auto reader = Open(probe, O_RDONLY);
+  Status status = reader.ok() ? TakeReadLease(reader->get(), Path(probe)) : reader.status();
   Unlink(probe).PermitUnchecked();
   if (!status.ok()) {
     return Status::NotSupported("its file system grants no read leases (" + status.message() +

@@ -72,9 +72,10 @@ class Tier {
   UniqueFd objects_;
 };
 
-// OK while nobody has the file open for writing or mapped writable (a read lease is granted). Busy
-// otherwise. `held` keeps the lease until it is destroyed: openers for writing wait that long.
-Status TakeReadLease(const std::string& path, UniqueFd* held);
+// OK while nobody has the file open for writing or mapped writable (a read lease is granted), else
+// Busy. Until the lease is dropped, or the descriptor (O_RDONLY) closed, openers for writing wait.
+Status TakeReadLease(int fd, const std::string& path);
+void DropReadLease(int fd);
 
 }  // namespace f3::storage
 
