@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <filesystem>
 #include <system_error>
 
@@ -52,8 +53,24 @@ class RealEnv : public Env {
     return Status();
   }
 
+  Status RenameNew(const std::string& from, const std::string& to) override {
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) {
+      return Status();
+    }
+    // Network file systems may not know the flag; a second name does not replace either.
+    if (errno == EINVAL || errno == ENOSYS) {
+      if (::link(from.c_str(), to.c_str()) == 0 && ::unlink(from.c_str()) == 0) return Status();
+    }
+    return Status::FromErrno(errno, "rename " + from + " to " + to);
+  }
+
   Status RemoveFile(const std::string& path) override {
     if (::unlink(path.c_str()) != 0) return Status::FromErrno(errno, "remove " + path);
+    return Status();
+  }
+
+  Status RemoveDir(const std::string& path) override {
+    if (::rmdir(path.c_str()) != 0) return Status::FromErrno(errno, "remove directory " + path);
     return Status();
   }
 

@@ -28,8 +28,12 @@ class Env {
                                   std::span<std::byte> into) = 0;
   virtual Result<uint64_t> FileSize(const std::string& path) = 0;
   virtual Status Rename(const std::string& from, const std::string& to) = 0;
+  // Fails with Exists, changing nothing, when `to` is there.
+  virtual Status RenameNew(const std::string& from, const std::string& to) = 0;
   // NotFound when there is nothing.
   virtual Status RemoveFile(const std::string& path) = 0;
+  // NotEmpty when something is in it.
+  virtual Status RemoveDir(const std::string& path) = 0;
   // Makes the directory and its parents; OK when it exists.
   virtual Status MakeDirs(const std::string& path) = 0;
   // Makes the names in a directory durable.

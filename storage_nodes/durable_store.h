@@ -40,7 +40,8 @@ class DurableStore {
                      std::span<std::byte> into) = 0;
   // OK when there is nothing to remove.
   virtual Status Remove(const BlockName& name) = 0;
-  // Calls `visit` for every stored block, in no order, until it returns false.
+  // Calls `visit` for every stored block, in no order, until it returns false. What a Put that
+  // never ended has left is visited too (under its name), so that Remove can clear it.
   virtual Status ForEach(const std::function<bool(const BlockName&, uint64_t bytes)>& visit) = 0;
   struct Space {
     uint64_t capacity_bytes = 0, free_bytes = 0;

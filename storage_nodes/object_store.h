@@ -5,7 +5,8 @@
 // (LevelDB, in the disk tier's directory) records role, version and checksums, survives restarts,
 // and is reconciled with the files at Open. Thread-safe.
 //
-// Layout: TIER/objects/HH/INO-INCARNATION; TIER/uuid identifies the tier (see tier_uuid()).
+// Layout: TIER/objects/HH/INO-INCARNATION; TIER/owner names the store that a tier belongs to.
+// Objects must be gone before their store.
 #ifndef F3_STORAGE_NODES_OBJECT_STORE_H_
 #define F3_STORAGE_NODES_OBJECT_STORE_H_
 
@@ -15,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "common/clock.h"
 #include "common/env.h"
 #include "common/ids.h"
 #include "common/status.h"
@@ -31,12 +33,15 @@ enum class Role : uint8_t {
   kFilling = 4,  // a copy that is not complete yet; dropped at a restart
 };
 
+// What one checksum of an object covers.
+inline constexpr uint64_t kChecksumBytes = 1ull << 20;
+
 struct ObjectInfo {
   ObjectKey key;
   Role role = Role::kCopy;
   TierKind tier = TierKind::kDisk;
-  Version version = 0;  // published version these bytes are; 0: never published
-  bool writing = false;
+  Version version = 0;   // published version these bytes are; 0: never published
+  bool writing = false;  // not sealed: the bytes may change
   uint64_t size = 0;
   uint64_t allocated_bytes = 0;
 };
@@ -49,8 +54,14 @@ class Object {
   virtual ~Object() = default;
   virtual const ObjectKey& key() const = 0;
   virtual TierKind tier() const = 0;
-  // Opened O_RDWR; owned by the object. For pread/pwrite/fstat and as passthrough backing.
+  // For pread, pwrite and fstat; owned by the object. The number never changes, but what is behind
+  // it does: O_RDWR while the bytes may change (filling, writing), O_RDONLY once sealed, when
+  // pwrite gives EBADF. Never for a passthrough backing id: the kernel would keep it open for
+  // writing and Seal would be Busy for as long as the id exists.
   virtual int fd() const = 0;
+  // Always O_RDONLY. What passthrough backing ids are made from (the kernel opens the file again
+  // with each handle's own flags, so handles may write through it).
+  virtual int backing_fd() const = 0;
   // "/…/objects/…", for opening with other flags (leases, O_DIRECT).
   virtual std::string path() const = 0;
   virtual ObjectInfo info() const = 0;  // size by fstat
@@ -58,22 +69,27 @@ class Object {
   virtual Status BeginWriting(Role role) = 0;
   // The bytes are final as `version` (of the metadata server). Fails with Busy while a writable
   // mapping or descriptor is left (read lease, ruling 1 of the design); the object then stays
-  // writing and the caller tries again later.
+  // writing and the caller tries again later. REQUIRES: nobody uses fd() for writing meanwhile.
   virtual Status Seal(Version version, Role role) = 0;
   // Published as `version` but still open for writing.
   virtual Status SetPublished(Version version) = 0;
-  // CRC32C of each MiB of a sealed object, computed at Seal or as it was filled; empty when they
-  // are not known (yet).
+  // CRC32C of each MiB, from whoever fills the object and has verified them; kept by the next Seal.
+  virtual void SetChecksums(std::vector<uint32_t> checksums) = 0;
+  // CRC32C of each MiB of a sealed object; empty when they are not known (yet): without
+  // SetChecksums they are computed in the background some time after Seal.
   virtual std::vector<uint32_t> Checksums() const = 0;
 };
 
 class ObjectStore {
  public:
   struct Options {
-    std::string memory_dir;  // a tmpfs of its own; empty: no memory tier
-    std::string disk_dir;    // required
+    std::string memory_dir;            // a tmpfs of its own; empty: no memory tier
+    std::string disk_dir;              // required
     uint64_t disk_capacity_bytes = 0;  // 0: what the file system has, less 5 %
     Env* env = Env::Real();
+    Clock* clock = Clock::Real();
+    std::string boot_id;                        // of this start of the host; empty: the kernel's
+    int64_t checksum_delay_micros = 2'000'000;  // after Seal: most short-lived files never need one
   };
   struct Usage {
     uint64_t memory_used = 0, memory_capacity = 0;
@@ -84,9 +100,13 @@ class ObjectStore {
   static Result<std::unique_ptr<ObjectStore>> Open(const Options& options);
   virtual ~ObjectStore() = default;
 
-  // Random, written when the tiers were first used. A node that comes back with another uuid has
-  // lost its objects. A memory tier that was emptied (reboot) changes it too.
+  // Random, written when the tiers were first used. It changes when at least one home object is
+  // found missing or unusable at Open (tier wiped, memory tier emptied by a reboot while it held
+  // homes), together with forgetting these: a node that comes back with another uuid has lost the
+  // homes that List() does not have.
   virtual std::string tier_uuid() const = 0;
+  // The homes that were found lost at this Open, for messages.
+  virtual std::vector<ObjectInfo> LostHomes() const = 0;
 
   // A new empty object. Exists when the key is taken. TierFull when there is no room even after
   // evicting copies (and, for memory, spilling to disk). `reserve_bytes` > 0 allocates that much
@@ -95,7 +115,8 @@ class ObjectStore {
                                                  uint64_t reserve_bytes) = 0;
   // ObjectMissing when this node does not hold it.
   virtual Result<std::shared_ptr<Object>> Find(const ObjectKey& key) = 0;
-  // Gives `key`'s bytes a new key (a copy becomes the home of a new incarnation, for example).
+  // Gives `key`'s bytes a new key (a copy becomes the home of a new incarnation, for example). Busy
+  // while anybody holds a reference to the object, Exists when the new key is taken.
   virtual Status Rekey(const ObjectKey& key, const ObjectKey& new_key) = 0;
   // Forgets the object now; its bytes go when the last reference does. OK when it is not there.
   virtual Status Remove(const ObjectKey& key) = 0;
@@ -110,6 +131,8 @@ class ObjectStore {
   // Reads sealed objects and compares checksums; each corrupted one is reported, and a corrupted
   // copy removed when `repair`.
   virtual Result<std::vector<std::string>> Verify(bool repair) = 0;
+  // Waits until every sealed object has its checksums (without their delay); Timeout.
+  virtual Status SettleChecksums(int64_t timeout_micros) = 0;
   virtual Usage usage() const = 0;
 };
 
