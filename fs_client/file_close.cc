@@ -56,7 +56,7 @@ void FileManagerImpl::SyncHandle(const HandleRef& handle, bool fsync, Done done)
       expired = handle->expired;
       durable = inode->file_class == meta::CLASS_DURABLE;
     }
-    auto over = [this, inode, done, next](Status status) {
+    auto over = [inode, done, next](Status status) {
       // What the server would not take any more is an error of the device, for the caller.
       if (status.Is(Code::kStale)) {
         status = Status::Io("the file is written elsewhere now: " + status.message());
@@ -245,7 +245,8 @@ void FileManagerImpl::Settle(const InodeRef& inode, Done done) {
       return;
     }
     MutexLock lock(inode->mutex);
-    inode->writing = true;  // of publishing what was sealed
+    inode->writing = true;   // what is left is to publish it
+    inode->settling = true;  // and nobody writes to a sealed object
     inode->unpublished = true;
     inode->was_busy = false;
     escaped = false;
@@ -326,7 +327,7 @@ void FileManagerImpl::GiveUp(const InodeRef& inode, const Status& why) {
     MutexLock lock(inode->mutex);
     if (!inode->writing || inode->current == nullptr) return;
     key = inode->current->key;
-    inode->writing = false;
+    inode->writing = inode->settling = false;
     inode->unpublished = false;
     inode->dirty = DirtyBlocks{};
     inode->current = nullptr;

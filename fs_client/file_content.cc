@@ -106,10 +106,19 @@ Result<std::shared_ptr<storage::Object>> FileManagerImpl::HomeObject(
 
 Result<ContentRef> FileManagerImpl::BecomeHome(const OpenTaskRef& task) {
   const ObjectKey key{task->request.ino, task->open.incarnation()};
+  ContentRef current;
   {
     MutexLock lock(task->inode->mutex);
-    const ContentRef& current = task->inode->current;
-    if (task->inode->writing && current != nullptr && current->key == key) return current;
+    if (task->inode->writing) current = task->inode->current;
+  }
+  if (current != nullptr && current->key == key) {
+    // It may be sealed already, and not yet published.
+    const bool durable = task->attr.file_class() == meta::CLASS_DURABLE;
+    F3_RETURN_IF_ERROR(current->object->BeginWriting(durable ? storage::Role::kStaging
+                                                             : storage::Role::kHome));
+    MutexLock lock(task->inode->mutex);
+    task->inode->settling = false;
+    return current;
   }
   auto content = std::make_shared<Content>();
   content->key = key;
@@ -160,7 +169,7 @@ Result<ContentRef> FileManagerImpl::RemoteContent(const OpenTaskRef& task) {
   const ObjectKey key{task->request.ino, task->open.incarnation()};
   {
     MutexLock lock(task->inode->mutex);
-    const ContentRef& current = task->inode->current;
+    const ContentRef current = task->inode->current;
     if (current != nullptr && current->home != nullptr && current->key == key &&
         (current->home_writable || !task->writes)) {
       return current;
@@ -203,7 +212,7 @@ Result<ContentRef> FileManagerImpl::ReaderContent(const OpenTaskRef& task) {
   ContentRef reuse;
   {
     MutexLock lock(inode->mutex);
-    const ContentRef& current = inode->current;
+    const ContentRef current = inode->current;
     if (current != nullptr && current->key == key) {
       // Being written here; written by this node at its home; or just this version.
       const bool remote_writer = current->home != nullptr && inode->writers > 0;

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "common/executor.h"
+#include "common/log.h"
 #include "fs_client/file_manager.h"
 #include "fs_client/open_inode.h"
 #include "fs_client/timers.h"
