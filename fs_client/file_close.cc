@@ -293,7 +293,6 @@ Status FileManagerImpl::SealHome(const InodeRef& inode, const ContentRef& conten
   Status status = partial ? options_.objects->Remove(content->key)
                           : content->object->Seal(version, durable ? storage::Role::kCopy
                                                                    : storage::Role::kHome);
-  bool drop_copy = false;
   {
     MutexLock lock(inode->mutex);
     inode->settling = false;
@@ -305,7 +304,7 @@ Status FileManagerImpl::SealHome(const InodeRef& inode, const ContentRef& conten
       if (partial) {
         // Handles that read go on with the object that nobody else finds any more.
         inode->current = nullptr;
-        drop_copy = true;
+        inode->no_copy = content->key;
       } else if (inode->current == content) {
         auto sealed = std::make_shared<Content>(*content);
         sealed->version = version;
@@ -316,7 +315,7 @@ Status FileManagerImpl::SealHome(const InodeRef& inode, const ContentRef& conten
       inode->was_busy = true;
     }
   }
-  if (drop_copy) OnEvicted(content->key);
+  if (partial) DropHeld(content->key);
   return status;
 }
 
@@ -366,6 +365,7 @@ void FileManagerImpl::QueueClose(const InodeRef& inode, Incarnation incarnation,
 void FileManagerImpl::SendClose(const InodeRef& inode) {
   Incarnation incarnation = 0;
   OpenCounts counts;
+  std::optional<ObjectKey> no_copy;
   {
     MutexLock lock(inode->mutex);
     if (inode->close_in_flight) return;
@@ -378,9 +378,14 @@ void FileManagerImpl::SendClose(const InodeRef& inode) {
       counts.writers = std::min(first->second.writers, granted.writers);
       inode->closing.erase(first);
     }
-    if (counts.none()) return;
-    inode->close_in_flight = true;
+    if (!counts.none()) {
+      inode->close_in_flight = true;
+    } else if (inode->finishing.empty()) {
+      no_copy.swap(inode->no_copy);
+    }
   }
+  if (no_copy.has_value()) OnEvicted(*no_copy);
+  if (counts.none()) return;
   meta::Request request;
   request.mutable_close()->set_ino(inode->ino);
   request.mutable_close()->set_incarnation(incarnation);

@@ -333,13 +333,7 @@ Result<storage::FetchPlan> FileManagerImpl::RefreshPlan(const storage::FetchPlan
 
 void FileManagerImpl::StartFill(const InodeRef& inode, const ContentRef& content,
                                 std::function<void(Status)> done) {
-  bool begun = false;
-  {
-    MutexLock lock(inode->mutex);
-    begun = inode->filling;
-    inode->filling = true;
-  }
-  if (begun || content->fetch->complete()) {
+  if (content->fill_begun->exchange(true)) {
     if (done) {
       content->fetch->EnsureAsync(0, content->size, Deadline() + 600'000'000, std::move(done));
     }
@@ -368,7 +362,6 @@ void FileManagerImpl::StartFill(const InodeRef& inode, const ContentRef& content
       whole->size = fill.second->size;
       whole->object = fill.second->fetch->object();
       MutexLock lock(fill.first->mutex);
-      fill.first->filling = false;
       if (copy && fill.first->current == fill.second) fill.first->current = whole;
     }
     if (copy && fill.second != nullptr) {

@@ -125,10 +125,9 @@ void FileManagerImpl::ReadFollowing(const HandleRef& handle, const ContentRef& c
     epoch = handle->follow_epoch;
     interrupts = handle->interrupts;
   }
-  auto token = in_flight_.Begin();
   const uint64_t wait = inode->follow.Await(
       offset, epoch,
-      [this, token, content, offset, into, done](const Result<Follow::Progress>& progress) {
+      [this, content, offset, into, done](const Result<Follow::Progress>& progress) {
         if (!progress.ok()) {
           done(progress.status());
           return;
@@ -178,13 +177,12 @@ struct ParkedRead {
 };
 
 void FollowHome(const std::shared_ptr<ParkedRead>& parked, const ContentRef& content,
-                uint64_t offset, const std::shared_ptr<void>& token,
-                const std::function<void()>& unpark) {
+                uint64_t offset, const std::function<void()>& unpark) {
   content->home->Read(
       offset, parked->bytes, /*follow=*/true,
-      [parked, content, offset, token, unpark](const Result<xdt::ReadResult>& read) {
+      [parked, content, offset, unpark](const Result<xdt::ReadResult>& read) {
         if (read.ok() && read->length == 0 && read->writing && !parked->ended()) {
-          FollowHome(parked, content, offset, token, unpark);  // nothing new within the timeout
+          FollowHome(parked, content, offset, unpark);  // nothing new within the timeout
           return;
         }
         unpark();
@@ -216,7 +214,7 @@ void FileManagerImpl::ReadFollowingRemote(const HandleRef& handle, const Content
       if (parked->End()) parked->done(status);
     };
   }
-  FollowHome(parked, content, offset, in_flight_.Begin(), [handle, number] {
+  FollowHome(parked, content, offset, [handle, number] {
     MutexLock lock(handle->inode->mutex);
     handle->parked.erase(number);
   });

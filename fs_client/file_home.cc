@@ -31,9 +31,8 @@ void FileManagerImpl::AwaitBytes(const ObjectKey& key, uint64_t offset, int64_t 
     }
     return;
   }
-  auto token = in_flight_.Begin();
   const uint64_t wait = inode->follow.AwaitRemote(
-      offset, [token, done = std::move(done)](const Result<Follow::Progress>& progress) {
+      offset, [done = std::move(done)](const Result<Follow::Progress>& progress) {
         if (progress.ok()) {
           done(Progress{progress->readable_bytes, progress->writing});
         } else {

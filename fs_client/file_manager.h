@@ -140,6 +140,8 @@ class FileManager : public storage::HomeListener {
   virtual Counters counters() const = 0;
   // Runs what time has made due (see Options::background); returns how much that was.
   virtual size_t RunDue() = 0;
+  // Waits until nothing but followers' reads is under way (for tests). False after 20 s.
+  virtual bool AwaitIdle() = 0;
   // Publishes what it can, fails what waits, returns when no callback is left.
   virtual void Shutdown() = 0;
 };

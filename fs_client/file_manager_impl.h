@@ -81,6 +81,7 @@ class FileManagerImpl : public FileManager {
 
   Counters counters() const override;
   size_t RunDue() override { return timers_.RunDue(); }
+  bool AwaitIdle() override { return in_flight_.AwaitNone(20'000'000); }
   void Shutdown() override;
 
   // storage::HomeListener

@@ -10,6 +10,7 @@
 #ifndef F3_FS_CLIENT_OPEN_INODE_H_
 #define F3_FS_CLIENT_OPEN_INODE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -55,6 +56,8 @@ struct Content {
   std::shared_ptr<storage::Object> object;  // here
   std::shared_ptr<StagingFill> fill;        // with object: published blocks that are not in it yet
   std::shared_ptr<storage::Fetch> fetch;    // on its way here
+  // The background fill of `fetch` was begun.
+  std::shared_ptr<std::atomic<bool>> fill_begun = std::make_shared<std::atomic<bool>>(false);
   std::optional<storage::FetchPlan> through;  // elsewhere, and there is no room for it here
   std::shared_ptr<RemoteFile> home;           // at its home, which may change it
   bool home_writable = false;                 // `home` has the right to write
@@ -163,10 +166,11 @@ struct OpenInode {
   std::map<Incarnation, OpenCounts> closing F3_GUARDED_BY(mutex);
   std::map<Incarnation, uint32_t> finishing F3_GUARDED_BY(mutex);
   bool close_in_flight F3_GUARDED_BY(mutex) = false;
+  // The close makes the server believe in a copy here, which there is not.
+  std::optional<ObjectKey> no_copy F3_GUARDED_BY(mutex);
   int settle_attempts F3_GUARDED_BY(mutex) = 0;
   bool settle_scheduled F3_GUARDED_BY(mutex) = false;
 
-  bool filling F3_GUARDED_BY(mutex) = false;     // the background fill of `current` was begun
   bool revalidate F3_GUARDED_BY(mutex) = false;  // content changed elsewhere: look before reading
 };
 using InodeRef = std::shared_ptr<OpenInode>;
