@@ -193,6 +193,7 @@ class World : public meta::IdSource, public meta::OpenView, public meta::NodeVie
   void SetUp(NodeId node, bool up);
   // Peers refuse the capabilities handed out so far.
   void ExpireTokens();
+  void EndSession(SessionId session);
 
   Status Call(Node* node, SessionId session, const meta::Request& request, meta::Reply* reply);
   meta::Attr Attr(Ino ino);
@@ -215,7 +216,7 @@ class World : public meta::IdSource, public meta::OpenView, public meta::NodeVie
   Status Execute(meta::OpContext& context, const meta::Request& request, meta::Reply* reply);
   void Apply(Node* caller, SessionId session, const meta::Effects& effects);
   SessionId NewSession(NodeId node);
-  void EndSession(SessionId session);
+
 
   std::string dir_;
   const bool passthrough_;
