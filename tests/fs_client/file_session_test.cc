@@ -172,8 +172,9 @@ TEST(FileSession, EvictedCopiesAreReported) {
   All(world.n(2), ino);
   world.node(2)->Settle();
   EXPECT_EQ(world.Location(ino).holders_size(), 2);
-  // Room for everything there is.
-  world.node(2)->objects()->MakeRoom(storage::TierKind::kDisk, UINT64_MAX / 2).PermitUnchecked();
+  // More room than there can be: everything that may go goes.
+  const uint64_t all = world.node(2)->objects()->usage().disk_capacity;
+  world.node(2)->objects()->MakeRoom(storage::TierKind::kDisk, all).PermitUnchecked();
   world.node(2)->Settle();
   EXPECT_EQ(world.Location(ino).holders_size(), 1);
   EXPECT_EQ(All(world.n(2), ino), "content");
