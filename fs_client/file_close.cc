@@ -122,16 +122,18 @@ void FileManagerImpl::Release(HandleId id) {
   const InodeRef inode = handle->inode;
   int32_t backing_id = 0;
   bool last_writer = false, vanished = false, remember = false;
+  bool counted = false;
   ContentRef content;
   {
     MutexLock lock(inode->mutex);
     inode->handles.erase(id);
+    counted = handle->counted;
     backing_id = inode->modes.Remove({handle->kernel, handle->node_id}, handle->mode);
     content = std::move(handle->content);
     vanished = handle->vanished;
     if (handle->writes) {
       last_writer = --inode->writers == 0;
-      if (!handle->expired) ++inode->finishing[handle->incarnation];
+      if (handle->counted) ++inode->finishing[handle->incarnation];
     }
     remember = handle->mode == ServeMode::kCached && !inode->writing && !inode->revalidate &&
                content->home == nullptr;
@@ -145,7 +147,7 @@ void FileManagerImpl::Release(HandleId id) {
     if (vanished) timers_.After(kVanishedKeptMicros, [inode] {});
   }
   if (!handle->writes) {
-    if (!handle->expired) QueueClose(inode, handle->incarnation, 1, 0);
+    if (counted) QueueClose(inode, handle->incarnation, 1, 0);
   } else if (last_writer) {
     OnStrand(inode, [this, inode](Next next) { FinishWriting(inode, std::move(next)); });
   } else {

@@ -142,6 +142,11 @@ Status FileManagerImpl::BeginWriting(const InodeRef& inode, const ContentRef& co
   const bool durable = attr.file_class() == meta::CLASS_DURABLE;
   F3_RETURN_IF_ERROR(content->object->BeginWriting(durable ? storage::Role::kStaging
                                                            : storage::Role::kHome));
+  // The server forgot a copy here of an older incarnation when it made this node the home.
+  const ObjectKey older = Held(inode->ino);
+  if (durable && older.ino != 0 && older.incarnation < content->key.incarnation) {
+    options_.objects->Remove(older).PermitUnchecked();  // garbage; swept at the next start
+  }
   SetHeld(content->key);
   F3_ASSIGN_OR_RETURN(Signature signature, SignatureOf(*content->object));
   MutexLock lock(inode->mutex);
@@ -186,9 +191,9 @@ Result<ContentRef> FileManagerImpl::RemoteContent(const OpenTaskRef& task) {
   return Status::Unavailable("the home of inode " + std::to_string(key.ino) + " is not known");
 }
 
-std::map<KernelCache*, bool> FileManagerImpl::SwitchHandles(const InodeRef& inode,
-                                                            const ContentRef& content) {
-  std::map<KernelCache*, bool> mounts;
+FileManagerImpl::Mounts FileManagerImpl::SwitchHandles(const InodeRef& inode,
+                                                       const ContentRef& content) {
+  Mounts mounts;
   MutexLock lock(inode->mutex);
   inode->current = content;
   for (const auto& [id, handle] : inode->handles) {
@@ -362,7 +367,8 @@ void FileManagerImpl::StartFill(const InodeRef& inode, const ContentRef& content
       whole->size = fill.second->size;
       whole->object = fill.second->fetch->object();
       MutexLock lock(fill.first->mutex);
-      if (copy && fill.first->current == fill.second) fill.first->current = whole;
+      // What failed, or changed while it was pulled, is nothing for the next open.
+      if (fill.first->current == fill.second) fill.first->current = copy ? whole : nullptr;
     }
     if (copy && fill.second != nullptr) {
       SetHeld(key);

@@ -42,30 +42,15 @@ void FileManagerImpl::Read(HandleId id, uint64_t offset, std::span<std::byte> in
     return;
   }
   const InodeRef& inode = handle->inode;
-  bool follows = false, revalidate = false;
+  bool follows = false;
   {
     MutexLock lock(inode->mutex);
     follows = handle->follows;
-    revalidate = inode->revalidate && !handle->writes && content->home == nullptr;
   }
   if (follows && content->object != nullptr) {
     ReadFollowing(handle, content, offset, into, std::move(done));
   } else if (follows && content->home != nullptr) {
     ReadFollowingRemote(handle, content, offset, into, std::move(done));
-  } else if (revalidate) {
-    OnStrand(inode, [this, handle, offset, into, done = std::move(done)](Next next) {
-      Revalidate(handle->inode, /*lock_taken=*/false,
-                 [this, handle, offset, into, done, next = std::move(next)](const Status&) {
-                   next();
-                   ContentRef now;
-                   Status status = Usable(handle, false, &now);
-                   if (!status.ok()) {
-                     done(status);
-                   } else {
-                     ReadContent(handle->inode, now, offset, into, done);
-                   }
-                 });
-    });
   } else {
     ReadContent(inode, content, offset, into, std::move(done));
   }
@@ -294,7 +279,7 @@ void FileManagerImpl::WriteHome(const InodeRef& inode, const HandleRef& handle,
       auto signature = SignatureOf(*content->object);
       begin = signature.ok() && signature->size > from.size() ? signature->size - from.size() : 0;
     }
-    std::map<KernelCache*, bool> mounts;
+    Mounts mounts;
     {
       // After the write: a publish that runs meanwhile would take the mark and miss the bytes.
       MutexLock lock(inode->mutex);
@@ -357,7 +342,7 @@ void FileManagerImpl::CopyRange(HandleId in_id, uint64_t in_offset, HandleId out
       if (n <= 0) break;
       copied += static_cast<uint64_t>(n);
     }
-    std::map<KernelCache*, bool> mounts;
+    Mounts mounts;
     {
       MutexLock lock(out->inode->mutex);
       if (out->inode->file_class == meta::CLASS_DURABLE) out->inode->dirty.Add(out_offset, copied);

@@ -117,7 +117,7 @@ void FileManagerImpl::PrepareHome(const InodeRef& inode, std::shared_ptr<storage
       content->version = attr.version();
       F3_RETURN_IF_ERROR(BeginWriting(inode, content, attr, std::move(rows),
                                       !durable && info.version != attr.version()));
-      SwitchHandles(inode, content);  // the same object: no pages change
+      SwitchHandles(inode, content).clear();  // the same object: no pages change
       return Status();
     };
     done(prepare());
@@ -246,10 +246,13 @@ void FileManagerImpl::RemoteControl(std::shared_ptr<storage::Object> object,
       return;
     }
     OnStrand(inode, [this, inode, content, size = request.a, over](Next next) {
-      TruncateHome(inode, content, size, [over, next = std::move(next)](const Status& status) {
-        over(status);
-        next();
-      });
+      TruncateHome(inode, content, size,
+                   [this, inode, size, over, next = std::move(next)](const Status& status,
+                                                                     const Mounts& mounts) {
+                     next();
+                     InvalidateKernels(mounts, inode->ino, size, 0,
+                                       [over, status] { over(status); });
+                   });
     });
   });
 }

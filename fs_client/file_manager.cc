@@ -127,8 +127,8 @@ void FileManagerImpl::DropHeld(const ObjectKey& key) {
   if (it != held_.end() && it->second == key.incarnation) held_.erase(it);
 }
 
-void FileManagerImpl::InvalidateKernels(const std::map<KernelCache*, bool>& mounts, Ino ino,
-                                        uint64_t offset, uint64_t length,
+void FileManagerImpl::InvalidateKernels(const Mounts& mounts, Ino ino, uint64_t offset,
+                                        uint64_t length,
                                         std::function<void()> done) {
   if (mounts.empty()) {
     if (done) done();

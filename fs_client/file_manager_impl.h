@@ -95,6 +95,7 @@ class FileManagerImpl : public FileManager {
 
  private:
   using Next = Strand::Next;
+  using Mounts = std::map<KernelCache*, bool>;  // whether pages, not only attributes, may be there
   using MetaDone = std::function<void(Status, meta::Reply)>;
   struct OpenTask;
   using OpenTaskRef = std::shared_ptr<OpenTask>;
@@ -112,7 +113,8 @@ class FileManagerImpl : public FileManager {
   void SetHeld(const ObjectKey& key);
   void DropHeld(const ObjectKey& key);
   // Drops pages (and attributes) in the kernels of these mounts, then calls `done`.
-  void InvalidateKernels(const std::map<KernelCache*, bool>& mounts, Ino ino, uint64_t offset,
+  // Never awaited on a strand: it may have to wait for requests that wait for the strand.
+  void InvalidateKernels(const Mounts& mounts, Ino ino, uint64_t offset,
                          uint64_t length, std::function<void()> done);
   RemoteFile::Parts RemoteParts();
   StagingFill::Parts FillParts();
@@ -156,7 +158,7 @@ class FileManagerImpl : public FileManager {
   void ReportCopy(const ObjectKey& key, Version version);
   // Handles of this node that the daemon serves show `content` from now on. Returns the mounts
   // whose pages have to go.
-  std::map<KernelCache*, bool> SwitchHandles(const InodeRef& inode, const ContentRef& content);
+  Mounts SwitchHandles(const InodeRef& inode, const ContentRef& content);
 
   // ---- file_data.cc ----
   void ReadFollowing(const HandleRef& handle, const ContentRef& content, uint64_t offset,
@@ -174,7 +176,9 @@ class FileManagerImpl : public FileManager {
   Status Usable(const HandleRef& handle, bool write, ContentRef* content);
 
   // ---- file_ranges.cc ----
-  void TruncateHome(const InodeRef& inode, const ContentRef& content, uint64_t size, Done done);
+  // `done` is given the mounts that may have pages past the new end.
+  void TruncateHome(const InodeRef& inode, const ContentRef& content, uint64_t size,
+                    std::function<void(Status, Mounts)> done);
   void AllocateHome(const InodeRef& inode, const ContentRef& content, int mode, uint64_t offset,
                     uint64_t length, Done done);
   void SeekLocal(const ContentRef& content, uint64_t offset, int whence, SeekDone done);
@@ -215,7 +219,10 @@ class FileManagerImpl : public FileManager {
   void EndRemoteWrite(const InodeRef& inode);
 
   // ---- file_session.cc ----
-  void Revalidate(const InodeRef& inode, bool lock_taken, Done done);
+  // `done` is given the mounts whose pages have to go, and whether anything had changed.
+  using Switched = std::function<void(Status, bool changed, Mounts mounts)>;
+  void Revalidate(const InodeRef& inode, bool lock_taken, Switched done);
+  void ScheduleRevalidate(const InodeRef& inode, int attempt);
   void Reopen(const InodeRef& inode);
   Status ReopenBlocking(const InodeRef& inode);
   Status RecoverHome(const storage::ObjectInfo& info);

@@ -10,6 +10,7 @@ namespace f3::fs {
 namespace {
 
 constexpr uint32_t kRowsPerCall = 4096;
+constexpr uint64_t kSmallBytes = 4u << 20;
 constexpr size_t kMaxRememberedInodes = 1u << 16;
 
 bool Reads(int flags) { return (flags & O_ACCMODE) != O_WRONLY; }
@@ -162,37 +163,37 @@ void FileManagerImpl::ResolveContent(const OpenTaskRef& task) {
     return;
   }
   task->content = *content;
-  std::map<KernelCache*, bool> stale_pages;
   if (task->writes) {
     // One node is POSIX: what was opened here before shows what is written here now.
-    stale_pages = SwitchHandles(task->inode, task->content);
+    task->stale_pages = SwitchHandles(task->inode, task->content);
   } else {
     MutexLock lock(task->inode->mutex);
     if (!task->inode->writing) task->inode->current = task->content;
   }
   const bool truncate = task->writes && (task->request.flags & O_TRUNC) != 0 &&
                         task->content->object != nullptr;
-  InvalidateKernels(stale_pages, task->request.ino, 0, 0, [this, task, truncate] {
-    if (!truncate) {
-      Admit(task);
+  if (!truncate) {
+    Admit(task);
+    return;
+  }
+  // In place, also for those who have it open: truncation has been recorded with the open.
+  TruncateHome(task->inode, task->content, 0, [this, task](const Status& status, Mounts mounts) {
+    if (!status.ok()) {
+      FailOpen(task, status);
       return;
     }
-    // In place, also for those who have it open: truncation has been recorded with the open.
-    TruncateHome(task->inode, task->content, 0, [this, task](const Status& status) {
-      if (!status.ok()) {
-        FailOpen(task, status);
-        return;
-      }
-      if (task->attr.file_class() == meta::CLASS_EPHEMERAL) {
-        auto signature = SignatureOf(*task->content->object);
-        MutexLock lock(task->inode->mutex);
-        task->inode->version = task->attr.version();
-        task->inode->published_size = 0;
-        task->inode->unpublished = !signature.ok();
-        if (signature.ok()) task->inode->published = *signature;
-      }
-      Admit(task);
-    });
+    task->stale_pages.merge(mounts);
+    // The kernel that opens cuts its own pages, and could not write dirty ones now.
+    task->stale_pages.erase(task->request.kernel);
+    if (task->attr.file_class() == meta::CLASS_EPHEMERAL) {
+      auto signature = SignatureOf(*task->content->object);
+      MutexLock lock(task->inode->mutex);
+      task->inode->version = task->attr.version();
+      task->inode->published_size = 0;
+      task->inode->unpublished = !signature.ok();
+      if (signature.ok()) task->inode->published = *signature;
+    }
+    Admit(task);
   });
 }
 
@@ -311,6 +312,10 @@ void FileManagerImpl::Admit(const OpenTaskRef& task) {
     }
   }
   outcome.keep_cache = KeepCache(*task, answer.mode, others_cached);
+  // What is fetched in one go is worth having before the source changes.
+  if (!task->writes && task->content->fetch != nullptr && task->content->size <= kSmallBytes) {
+    StartFill(inode, task->content, nullptr);
+  }
   if (answer.mode == ServeMode::kPassthrough) {
     ++passthrough_opens_;
   } else if (answer.mode == ServeMode::kCached) {
@@ -318,8 +323,9 @@ void FileManagerImpl::Admit(const OpenTaskRef& task) {
   } else if (answer.mode != ServeMode::kInternal) {
     ++direct_opens_;
   }
-  task->done(handle, outcome);
   task->next();
+  InvalidateKernels(task->stale_pages, task->request.ino, 0, 0,
+                    [task, handle, outcome] { task->done(handle, outcome); });
 }
 
 void FileManagerImpl::FailOpen(const OpenTaskRef& task, const Status& status) {
@@ -335,8 +341,8 @@ void FileManagerImpl::FailOpen(const OpenTaskRef& task, const Status& status) {
       FinishWriting(inode, std::move(next));
     });
   }
-  task->done(status, OpenOutcome{});
   task->next();
+  task->done(status, OpenOutcome{});
 }
 
 bool FileManagerImpl::KeepCache(const OpenTask& task, ServeMode mode, bool others_cached) {

@@ -23,6 +23,7 @@ struct FileManagerImpl::OpenTask {
   std::vector<storage::DurableBlock> rows;
   ContentRef content;
   bool follows = false;  // reads of this handle wait for the writer
+  Mounts stale_pages;    // of these the pages go before the reply
 };
 
 }  // namespace f3::fs

@@ -11,19 +11,19 @@
 
 namespace f3::fs {
 
-// REQUIRES: on the strand, or nobody else uses the content yet.
+// On the strand.
 void FileManagerImpl::TruncateHome(const InodeRef& inode, const ContentRef& content, uint64_t size,
-                                   Done done) {
+                                   std::function<void(Status, Mounts)> done) {
   auto truncate = [content, size]() -> Status {
     if (::ftruncate(content->object->fd(), static_cast<off_t>(size)) == 0) return Status();
     return Status::FromErrno(errno, "truncate object " + ToString(content->key));
   };
-  auto finish = [this, inode, size, done = std::move(done)](const Status& status) {
+  auto finish = [inode, size, done = std::move(done)](const Status& status) {
     if (!status.ok()) {
-      done(status);
+      done(status, {});
       return;
     }
-    std::map<KernelCache*, bool> mounts;
+    Mounts mounts;
     {
       MutexLock lock(inode->mutex);
       for (const storage::DurableBlock& row : inode->rows) {
@@ -32,7 +32,7 @@ void FileManagerImpl::TruncateHome(const InodeRef& inode, const ContentRef& cont
       mounts = inode->modes.Mounts();
     }
     inode->follow.Truncated(size);
-    InvalidateKernels(mounts, inode->ino, size, 0, [done] { done(Status()); });
+    done(Status(), std::move(mounts));
   };
   if (content->fill != nullptr) {
     content->fill->Truncate(size, truncate, finish);
@@ -91,12 +91,15 @@ void FileManagerImpl::SetSizeByHandle(const HandleRef& handle, uint64_t size, Do
                                const Result<xdt::ControlResult>& answer) { done(answer.status()); });
     return;
   }
-  OnStrand(inode, [this, inode, content, size, done = std::move(done)](Next next) {
-    auto over = [done, next = std::move(next)](const Status& status) {
-      done(status);
-      next();
-    };
-    TruncateHome(inode, content, size, [this, inode, size, over](const Status& status) {
+  OnStrand(inode, [this, inode, handle, content, size, done = std::move(done)](Next next) {
+    TruncateHome(inode, content, size, [this, inode, handle, size, done, next = std::move(next)](
+                                           const Status& status, Mounts mounts) {
+      // The kernel of the caller cuts its own pages, and could not write dirty ones now.
+      mounts.erase(handle->kernel);
+      auto over = [this, inode, size, done, next, mounts](const Status& result) {
+        next();
+        InvalidateKernels(mounts, inode->ino, size, 0, [done, result] { done(result); });
+      };
       bool publish = false;
       {
         // No reader elsewhere shall be promised bytes that are not there any more.
@@ -159,7 +162,7 @@ void FileManagerImpl::AllocateHome(const InodeRef& inode, const ContentRef& cont
                                : Status::FromErrno(errno, "allocate"));
       return;
     }
-    std::map<KernelCache*, bool> mounts;
+    Mounts mounts;
     {
       MutexLock lock(inode->mutex);
       if (erases && inode->file_class == meta::CLASS_DURABLE) inode->dirty.Add(offset, length);

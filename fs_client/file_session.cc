@@ -22,29 +22,30 @@ void FileManagerImpl::AfterLock(Ino ino, Done done) {
     return;
   }
   OnStrand(inode, [this, inode, done = std::move(done)](Next next) {
-    Revalidate(inode, /*lock_taken=*/true, [done, next = std::move(next)](const Status& status) {
-      done(status);
-      next();
-    });
+    Revalidate(inode, /*lock_taken=*/true,
+               [this, inode, done, next = std::move(next)](const Status& status, bool,
+                                                           const Mounts& mounts) {
+                 next();
+                 InvalidateKernels(mounts, inode->ino, 0, 0, [done, status] { done(status); });
+               });
   });
 }
 
 // Makes handles that the daemon serves show the current content. Without a lock only as long as it
 // is the same object: a file replaced by truncation is another matter for those who read it.
 // On the strand.
-void FileManagerImpl::Revalidate(const InodeRef& inode, bool lock_taken, Done done) {
+void FileManagerImpl::Revalidate(const InodeRef& inode, bool lock_taken, Switched done) {
   ContentRef content;
   {
     MutexLock lock(inode->mutex);
-    const bool served = std::any_of(
-        inode->handles.begin(), inode->handles.end(),
-        [](const auto& entry) { return ByDaemon(entry.second->mode); });
     // What is written here is current, and what is read at the home is not kept.
-    if (served && !inode->writing) content = inode->current;
+    for (const auto& [id, handle] : inode->handles) {
+      if (ByDaemon(handle->mode) && !inode->writing) content = handle->content;
+    }
     inode->revalidate = false;
   }
   if (content == nullptr || (content->home != nullptr && content->home_writable)) {
-    done(Status());
+    done(Status(), true, {});
     return;
   }
   RunBlocking([this, inode, content, lock_taken, done = std::move(done)] {
@@ -54,7 +55,7 @@ void FileManagerImpl::Revalidate(const InodeRef& inode, bool lock_taken, Done do
     meta::Reply reply;
     Status status = options_.meta->Call(std::move(request), &reply);
     if (!status.ok()) {
-      done(status);
+      done(status, false, {});
       return;
     }
     const meta::OpenReply& open = reply.open();
@@ -62,7 +63,7 @@ void FileManagerImpl::Revalidate(const InodeRef& inode, bool lock_taken, Done do
     const bool same = same_object && reply.attr().version() == content->version;
     const bool to_home = lock_taken && open.written_elsewhere();
     if ((same && !to_home && content->home == nullptr) || (!same_object && !lock_taken)) {
-      done(Status());
+      done(Status(), !same, {});
       return;
     }
     Result<ContentRef> fresh = Status::Unavailable("the file's home is not known");
@@ -79,10 +80,10 @@ void FileManagerImpl::Revalidate(const InodeRef& inode, bool lock_taken, Done do
                         : Result<ContentRef>(rows.status());
     }
     if (!fresh.ok()) {
-      done(fresh.status());
+      done(fresh.status(), false, {});
       return;
     }
-    InvalidateKernels(SwitchHandles(inode, *fresh), inode->ino, 0, 0, [done] { done(Status()); });
+    done(Status(), true, SwitchHandles(inode, *fresh));
   });
 }
 
@@ -92,9 +93,33 @@ void FileManagerImpl::OnContentInvalidated(Ino ino) {
     pages_.erase(ino);
   }
   InodeRef inode = FindInode(ino);
-  if (inode == nullptr) return;
-  MutexLock lock(inode->mutex);
-  if (!inode->writing) inode->revalidate = true;
+  if (inode == nullptr || stopping_) return;
+  {
+    MutexLock lock(inode->mutex);
+    if (inode->writing || inode->revalidate) return;
+    inode->revalidate = true;
+  }
+  ScheduleRevalidate(inode, 0);
+}
+
+// By itself, not with the next read: a read holds its page, and so must never wait for something
+// that may wait for the metadata server. Repeatedly, because the notice comes before the change.
+void FileManagerImpl::ScheduleRevalidate(const InodeRef& inode, int attempt) {
+  if (attempt >= 3 || stopping_) return;
+  constexpr int64_t kDelays[] = {20'000, 200'000, 2'000'000};
+  timers_.After(kDelays[attempt], [this, attempt, weak = std::weak_ptr<OpenInode>(inode)] {
+    InodeRef inode = weak.lock();
+    if (inode == nullptr) return;
+    OnStrand(inode, [this, inode, attempt](Next next) {
+      Revalidate(inode, /*lock_taken=*/false,
+                 [this, inode, attempt, next = std::move(next)](const Status& status, bool changed,
+                                                                const Mounts& mounts) {
+                   next();
+                   if (!status.ok() || !changed) ScheduleRevalidate(inode, attempt + 1);
+                   InvalidateKernels(mounts, inode->ino, 0, 0, nullptr);
+                 });
+    });
+  });
 }
 
 void FileManagerImpl::OnWriterElsewhere(Ino ino) {
@@ -156,7 +181,10 @@ void FileManagerImpl::OnSessionExpired() {
   }
   for (const InodeRef& inode : AllInodes()) {
     MutexLock lock(inode->mutex);
-    for (const auto& [id, handle] : inode->handles) handle->expired = true;
+    for (const auto& [id, handle] : inode->handles) {
+      handle->expired = true;
+      handle->counted = false;
+    }
     inode->granted.clear();
     inode->closing.clear();
     inode->finishing.clear();
@@ -168,7 +196,7 @@ void FileManagerImpl::OnRegistered(NodeId, SessionId) {
     bool expired = false;
     {
       MutexLock lock(inode->mutex);
-      for (const auto& [id, handle] : inode->handles) expired |= handle->expired;
+      for (const auto& [id, handle] : inode->handles) expired |= !handle->counted;
     }
     if (expired) Reopen(inode);
   }
@@ -199,7 +227,7 @@ Status FileManagerImpl::ReopenBlocking(const InodeRef& inode) {
   {
     MutexLock lock(inode->mutex);
     for (const auto& [id, handle] : inode->handles) {
-      if (handle->expired) handles.push_back(handle);
+      if (!handle->counted) handles.push_back(handle);
     }
     writing = inode->writing;
     version = inode->version;
@@ -235,6 +263,7 @@ Status FileManagerImpl::ReopenBlocking(const InodeRef& inode) {
       ++(handle->writes ? counts.writers : counts.readers);
       if (valid) {
         handle->expired = false;
+        handle->counted = true;
         handle->incarnation = got;
       }
     }

@@ -90,7 +90,8 @@ struct Handle {
   ContentRef content;
   bool follows = false;  // reads wait for the writer
   uint64_t follow_epoch = 0;
-  bool expired = false;   // its session is over: EIO
+  bool expired = false;   // its session is over, or its content was given up: EIO
+  bool counted = true;    // by the metadata server, in this session
   bool vanished = false;  // flushed by a process that was dying from a signal
   uint64_t interrupts = 0;
   std::set<uint64_t> waits;  // of Follow

@@ -257,6 +257,7 @@ TEST(FileRemoteCoherence, AnOpenReaderGoesOnWithTheNextVersionOfTheSameObject) {
   EXPECT_EQ(*world.n(2)->Read(tail, 0, 100), "one");
   EXPECT_OK(world.n(1)->Write(log, 0, "two"));
   EXPECT_OK(world.n(1)->Flush(log));
+  world.Advance(100'000);
   EXPECT_EQ(world.n(2)->Stat(log->ino)->size(), 6u);
   EXPECT_EQ(*world.n(2)->Read(tail, 0, 100), "onetwo");
   EXPECT_OK(world.n(1)->Close(log));
