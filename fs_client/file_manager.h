@@ -21,6 +21,7 @@
 #include "common/ids.h"
 #include "common/status.h"
 #include "fs_client/kernel_cache.h"
+#include "fs_client/process_probe.h"
 #include "metadata/client.h"
 #include "storage_nodes/data_server.h"
 #include "storage_nodes/durable_store.h"
@@ -60,7 +61,12 @@ class FileManager : public storage::HomeListener {
     hwalloc::BufferArena* buffers = nullptr;
     Clock* clock = Clock::Real();
     int64_t data_timeout_micros = 10'000'000;  // of one read or write that needs another node
+    ProcessProbe* probe = ProcessProbe::Real();
+    int threads = 4;           // for publishing, loading blocks and other work that blocks
+    bool background = true;    // false: a test calls RunDue after it has advanced its clock
   };
+  // Becomes the object store's eviction listener. Shutdown comes before the destructor, which calls
+  // it; the parts outlive it.
   static std::unique_ptr<FileManager> Create(const Options& options);
 
   using Done = std::function<void(Status)>;
@@ -90,6 +96,7 @@ class FileManager : public storage::HomeListener {
   virtual void Release(HandleId handle) = 0;
   virtual void Allocate(HandleId handle, int mode, uint64_t offset, uint64_t length,
                         Done done) = 0;
+  // SEEK_DATA and SEEK_HOLE. NotFound at or past the end (ENXIO for the caller).
   virtual void Seek(HandleId handle, uint64_t offset, int whence, SeekDone done) = 0;
   // Copies within this node's objects where it can, else by reading and writing.
   virtual void CopyRange(HandleId in, uint64_t in_offset, HandleId out, uint64_t out_offset,
@@ -113,7 +120,8 @@ class FileManager : public storage::HomeListener {
 
   // Session events.
   virtual void OnContentInvalidated(Ino ino) = 0;
-  virtual void OnDrop(const ObjectKey& object) = 0;
+  // The object is garbage if its version is at most `version`.
+  virtual void OnDrop(const ObjectKey& object, Version version) = 0;
   virtual void OnWriterElsewhere(Ino ino) = 0;
   virtual void OnSessionExpired() = 0;
   virtual void OnRegistered(NodeId node, SessionId session) = 0;
@@ -127,8 +135,13 @@ class FileManager : public storage::HomeListener {
     uint64_t remote_write_bytes = 0;
     uint64_t durable_written_bytes = 0;
     uint64_t passthrough_opens = 0, cached_opens = 0, direct_opens = 0;
+    uint64_t published_files = 0, publish_failures = 0;
   };
   virtual Counters counters() const = 0;
+  // Runs what time has made due (see Options::background); returns how much that was.
+  virtual size_t RunDue() = 0;
+  // Waits until nothing but followers' reads is under way (for tests). False after 20 s.
+  virtual bool AwaitIdle() = 0;
   // Publishes what it can, fails what waits, returns when no callback is left.
   virtual void Shutdown() = 0;
 };
