@@ -1,7 +1,10 @@
 // The command line as a whole: which subcommands there are, help, man pages, exit codes.
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <memory>
 #include <sstream>
 
@@ -179,9 +182,15 @@ int RunMain(int argc, char** argv) {
         AddNode, AddMeta, AddFsck, AddDoctor, AddDemo, AddBench, AddHelp, AddSupervise}) {
     add(&app, &exit_code);
   }
+  // Installed under this name, it is the helper that mount(8) runs for -t fuse.f3.
+  std::vector<char*> words(argv, argv + argc);
+  std::string mount = "mount";
+  if (argc > 0 && std::filesystem::path(argv[0]).filename() == "mount.fuse.f3") {
+    words.insert(words.begin() + 1, mount.data());
+  }
   // A last resort: the libraries that parse and print may throw, our own code does not.
   try {
-    app.parse(argc, argv);
+    app.parse(static_cast<int>(words.size()), words.data());
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {

@@ -33,6 +33,8 @@ bool IsF3(const MountEntry& mount);
 Status Detach(const std::string& dir, std::string_view type);
 // Makes a tmpfs of `bytes` at `dir`, mode 0700.
 Status MountTmpfs(const std::string& dir, uint64_t bytes, const std::string& source);
+// Changes the flags of an F3 mount. NotFound when there is none at `dir`.
+Status RemountF3(const std::string& dir, bool read_only, bool dev, bool suid);
 // True when statfs of `dir` answers within the time; asked from a child, which is given up on when
 // it hangs. Touches the mounted file system.
 bool Answers(const std::string& dir, int64_t timeout_micros);
