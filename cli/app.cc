@@ -65,6 +65,49 @@ std::string Synopsis(const CLI::App& command) {
   return text + "\n";
 }
 
+// Folds at blanks so that no line is longer than `width` columns.
+std::string Fold(const std::string& text, size_t width, const std::string& indent) {
+  std::string out;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    std::string folded = indent;
+    size_t column = indent.size();
+    std::istringstream words(line);
+    for (std::string word; words >> word;) {
+      if (column + word.size() + 1 > width && column > indent.size()) {
+        folded += "\n" + indent;
+        column = indent.size();
+      }
+      if (column > indent.size()) {
+        folded += " ";
+        ++column;
+      }
+      folded += word;
+      column += word.size();
+    }
+    out += folded + "\n";
+  }
+  return out;
+}
+
+// Descriptions are a summary line and paragraphs; lists of commands show the summaries.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_description(const CLI::App* app) const override {
+    return Fold(app->get_description(), 100, "");
+  }
+  std::string make_subcommand(const CLI::App* sub) const override {
+    std::string summary = sub->get_description();
+    std::string name = "  " + sub->get_name();
+    name.resize(std::max<size_t>(name.size() + 1, 12), ' ');
+    return name + summary.substr(0, summary.find('\n')) + "\n";
+  }
+  std::string make_option_desc(const CLI::Option* option) const override {
+    std::string out = Fold(option->get_description(), 68, "");  // the caller indents
+    return out.substr(0, out.find_last_not_of(" \n") + 1);
+  }
+};
+
 const CLI::App* FindCommand(const CLI::App& app, const std::vector<std::string>& words) {
   const CLI::App* at = &app;
   for (const auto& word : words) {
@@ -165,13 +208,17 @@ void AddHelp(CLI::App* app, int* exit_code) {
           Report("help", Status::InvalidArgument("there is no such command; see `f3 help`"));
       return;
     }
-    std::fputs(options->man ? ManPage(*about).c_str() : about->help().c_str(), stdout);
+    // Not App::help: of an application in use that is the help of the command in use.
+    std::string help =
+        about->get_formatter()->make_help(about, FullName(*about, " "), CLI::AppFormatMode::Normal);
+    std::fputs(options->man ? ManPage(*about).c_str() : help.c_str(), stdout);
   });
 }
 
 int RunMain(int argc, char** argv) {
   int exit_code = kExitOk;
   CLI::App app(kDescription, "f3");
+  app.formatter(std::make_shared<HelpFormatter>());
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
   app.failure_message([](const CLI::App*, const CLI::Error& error) {
