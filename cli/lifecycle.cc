@@ -27,6 +27,7 @@ namespace fs = std::filesystem;
 constexpr int64_t kAgentStopMicros = 60'000'000;
 constexpr int64_t kMetadataStopMicros = 30'000'000;
 constexpr int64_t kCopyMicros = 600'000'000;
+constexpr int64_t kSupervisorMicros = 2'000'000;  // it listens well within
 // An agent that has ended this often while we wait will not come up by waiting longer.
 constexpr int kHopelessRestarts = 4;
 
@@ -160,6 +161,10 @@ Status AwaitCluster(const ClusterLayout& layout, int64_t timeout_micros, const S
         if (!usable[node.name]) missing = node.name;
       }
       if (missing.empty()) return Status();
+    } else if (Clock::Real()->MonotonicMicros() > deadline - timeout_micros + kSupervisorMicros &&
+               FindDaemons(layout.dir + "/run").empty()) {
+      return Status::Unavailable("the supervisor ended; the end of " + layout.run("supervise.log") +
+                                 ":\n" + LogTail(layout.run("supervise.log"), 8));
     }
     say("waiting for " + missing);
     if (Clock::Real()->MonotonicMicros() > deadline) {

@@ -11,11 +11,13 @@
 #include "cli/control.h"
 #include "cli/daemon.h"
 #include "cli/daemon_config.h"
+#include "cli/drain.h"
 #include "cli/lifecycle.h"
 #include "cli/process.h"
 #include "cli/progress.h"
 #include "cli/target.h"
 #include "common/log.h"
+#include "common/units.h"
 #include "fs_client/node_agent.h"
 
 namespace f3::cli {
@@ -25,7 +27,6 @@ using nlohmann::json;
 
 constexpr int64_t kStopMicros = 90'000'000;
 constexpr int64_t kStartMicros = 60'000'000;
-constexpr int64_t kDrainMicros = 600'000'000;
 
 struct NodeOptions {
   std::string config_file;
@@ -97,20 +98,41 @@ Result<ClusterLayout> LayoutWith(const Target& target, const std::string& name) 
   return layout;
 }
 
-Status Drain(const Target& target, const std::string& name, const std::string& control) {
-  std::string socket = control;
-  if (socket.empty()) {
-    F3_ASSIGN_OR_RETURN(ClusterLayout layout, LayoutWith(target, name));
-    socket = layout.run(name + ".sock");
+Status Drain(const Target& target, const std::string& name, const std::vector<std::string>& via) {
+  std::vector<DrainTarget> targets;
+  auto layout = target.Layout();
+  if (layout.ok()) {
+    for (const auto& node : layout->nodes) {
+      if (node.name != name && IsUsable(*layout, node)) {
+        targets.push_back({"default", layout->mount(node)});
+      }
+    }
   }
+  for (const auto& text : via) {
+    size_t colon = text.find(':');
+    if (colon == std::string::npos) {
+      return Status::InvalidArgument("--via " + text + " is not VOLUME:MOUNT");
+    }
+    targets.push_back({text.substr(0, colon), text.substr(colon + 1)});
+  }
+  if (targets.empty()) {
+    return Status::Unavailable("no other node's mount is usable here; name one with --via");
+  }
+  F3_ASSIGN_OR_RETURN(auto client, target.Connect());
   Progress progress("Draining " + name, 0);
-  auto reply = AskControl(socket, {{"op", "drain"}}, kDrainMicros);
-  if (!reply.ok()) {
+  uint64_t step = 0;
+  auto result = DrainNode(client.get(), name, targets,
+                          [&](const std::string& path) { progress.Update(++step, path); });
+  if (!result.ok()) {
     progress.Done("failed");
-    return reply.status();
+    return result.status();
   }
-  progress.Done(std::to_string(reply->value("moved", 0)) + " files moved");
-  return Status();
+  progress.Done("copied " + std::to_string(result->moved) + " of " + std::to_string(result->files) +
+                " ephemeral files (" + FormatBytes(result->bytes) + ") to other nodes");
+  if (result->stuck.empty()) return Status();
+  for (const auto& line : result->stuck) std::fprintf(stderr, "  %s\n", line.c_str());
+  return Status::Unavailable(std::to_string(result->stuck.size()) + " files are still on " + name +
+                             " alone");
 }
 
 Status StartOrStop(const Target& target, const std::string& name, bool start) {
@@ -138,7 +160,7 @@ Status StartOrStop(const Target& target, const std::string& name, bool start) {
 struct NodeArgs {
   Target target;
   std::string name;
-  std::string control;
+  std::vector<std::string> via;
 };
 
 CLI::App* AddOnNode(CLI::App* command, const char* name, const char* help, NodeArgs* args,
@@ -183,13 +205,15 @@ void AddNode(CLI::App* app, int* exit_code) {
 
   auto drain_args = std::make_shared<NodeArgs>();
   CLI::App* drain =
-      AddOnNode(command, "drain", "Move what only this node holds to other nodes", drain_args.get(),
+      AddOnNode(command, "drain", "Copy what only this node holds to other nodes", drain_args.get(),
                 {{"f3 node drain n2", "before it is stopped for good"}});
-  drain->add_option("--control", drain_args->control,
-                    "The agent's control socket, instead of --dir");
+  drain
+      ->add_option("--via", drain_args->via,
+                   "VOLUME:MOUNT, a mount of another node on this host that files are copied "
+                   "through; can be repeated (default: the cluster's other nodes)")
+      ->type_name("VOLUME:MOUNT");
   drain->callback([drain_args, exit_code] {
-    *exit_code =
-        Report("node drain", Drain(drain_args->target, drain_args->name, drain_args->control));
+    *exit_code = Report("node drain", Drain(drain_args->target, drain_args->name, drain_args->via));
   });
   auto forget_args = std::make_shared<NodeArgs>();
   AddOnNode(command, "forget", "Declare that a node will not come back", forget_args.get(),
