@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 #include <cstdio>
+#include <sstream>
 
 namespace f3::cli {
 namespace {
@@ -15,9 +16,15 @@ size_t Width(const std::string& text) {
   }));
 }
 
+// "12", "1.5 GiB", "2 min 5 s": a figure, perhaps with short units.
 bool IsNumber(const std::string& text) {
-  return !text.empty() && text.find_first_of("0123456789") == 0 &&
-         text.find_first_of(":/@") == std::string::npos;
+  if (text.empty() || text.find_first_of("0123456789") != 0) return false;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    bool figure = word.find_first_not_of("0123456789.,") == std::string::npos;
+    if (!figure && word.size() > 3) return false;
+  }
+  return true;
 }
 
 }  // namespace

@@ -19,6 +19,16 @@ TEST(TableTest, AlignsTextLeftAndNumbersRight) {
             "node-10  12345\n");
 }
 
+TEST(TableTest, SizesAreNumbersAndTextThatBeginsWithADigitIsNot) {
+  Table table({"what", "size"});
+  table.Add({"4 KiB random read", "1.5 GiB"});
+  table.Add({"1 MiB write", "12 B"});
+  EXPECT_EQ(table.ToString(),
+            "what                  size\n"
+            "4 KiB random read  1.5 GiB\n"
+            "1 MiB write           12 B\n");
+}
+
 TEST(TableTest, CountsCharactersNotBytes) {
   Table table({"a", "b"});
   table.Add({"é█", "x"});
