@@ -30,30 +30,32 @@ std::vector<std::string> Inside(const cli::ClusterNode& node, std::vector<std::s
 }
 
 // Bytes per second that iperf3 moves from one node to another over TCP.
-Result<double> Iperf(const cli::ClusterLayout& layout, uint64_t bytes) {
+Result<double> Iperf(const cli::ClusterLayout& layout, uint64_t bytes, int run) {
   const auto& sender = layout.nodes[0];
   const auto& receiver = layout.nodes[1];
+  // A port of its own for each run: the one before may linger.
+  std::string port = std::to_string(5201 + run);
   cli::SpawnOptions server;
-  server.argv = {"iperf3", "-s", "-1", "-B", receiver.address};
+  server.argv = {"iperf3", "-s", "-1", "-B", receiver.address, "-p", port};
   server.log_file = "/dev/null";
   server.netns = receiver.netns;
   F3_ASSIGN_OR_RETURN(pid_t pid, cli::Spawn(server));
-  Result<cli::CommandResult> client = Status::Timeout("iperf3 did not connect");
-  // The server needs a moment before it listens.
-  for (int tries = 0; tries < 50; ++tries) {
-    client = cli::RunCommand(
-        Inside(sender, {"iperf3", "-c", receiver.address, "-n", std::to_string(bytes), "-J"}),
-        kPatienceMicros);
-    if (!client.ok() || client->exit_code == 0) break;
-    ::usleep(50'000);
+  Status status;
+  json sum;
+  // The server needs a moment before it listens. With -J the exit code says nothing.
+  for (int tries = 0; tries < 100 && status.ok() && !sum.is_object(); ++tries) {
+    if (tries > 0) ::usleep(30'000);
+    auto client = cli::RunCommand(Inside(sender, {"iperf3", "-c", receiver.address, "-p", port,
+                                                  "-n", std::to_string(bytes), "-J"}),
+                                  kPatienceMicros);
+    status = client.status();
+    json parsed = client.ok() ? json::parse(client->out, nullptr, false) : json();
+    if (parsed.is_object()) sum = parsed.value("end", json::object()).value("sum_received", json());
   }
   ::kill(pid, SIGTERM);
   ::waitpid(pid, nullptr, 0);
-  if (!client.ok()) return client.status();
-  json parsed = json::parse(client->out, nullptr, false);
-  json sum = parsed.is_object() ? parsed.value("end", json::object()).value("sum_received", json())
-                                : json();
-  if (!sum.is_object()) return Status::Io("iperf3 gave no result: " + client->out + client->err);
+  if (!status.ok()) return status;
+  if (!sum.is_object()) return Status::Io("iperf3 did not connect to " + receiver.address);
   return sum.value("bits_per_second", 0.0) / 8;
 }
 
@@ -92,7 +94,7 @@ Result<Report> RunPull(const Options& options) {
     F3_ASSIGN_OR_RETURN(double second,
                         Time([&] { return ReadSequential(dirs.In(1, name), bytes, kBlock); }));
     ::unlink(dirs.In(0, name).c_str());
-    F3_ASSIGN_OR_RETURN(double link, Iperf(options.layout, bytes));
+    F3_ASSIGN_OR_RETURN(double link, Iperf(options.layout, bytes, run));
     if (run == 0) continue;
     double megabytes = static_cast<double>(bytes) / 1e6;
     pull.f3.push_back(megabytes / first);
