@@ -25,7 +25,7 @@ Status End(const std::string& flag, bool destroy) {
   Progress progress(destroy ? "Destroying " + dir : "Stopping " + dir, 0);
   uint64_t step = 0;
   Say say = [&](const std::string& what) { progress.Update(++step, what); };
-  Status status = StopDaemons(layout, say);
+  Status status = StopDaemons(layout, !destroy, say);
   if (status.ok()) status = ReleaseSystem(layout, !destroy, say);
   if (status.ok() && destroy) {
     say("removing files");

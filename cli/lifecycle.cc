@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kAgentStopMicros = 60'000'000;
 constexpr int64_t kMetadataStopMicros = 30'000'000;
+constexpr int64_t kHastyStopMicros = 5'000'000;
 constexpr int64_t kCopyMicros = 600'000'000;
 constexpr int64_t kSupervisorMicros = 2'000'000;  // it listens well within
 // An agent that has ended this often while we wait will not come up by waiting longer.
@@ -177,12 +178,13 @@ Status AwaitCluster(const ClusterLayout& layout, int64_t timeout_micros, const S
   }
 }
 
-Status StopDaemons(const ClusterLayout& layout, const Say& say) {
+Status StopDaemons(const ClusterLayout& layout, bool keep_data, const Say& say) {
   std::string run_dir = layout.dir + "/run";
   for (auto& daemon : FindDaemons(run_dir)) {
     if (daemon.name != "supervise") continue;
     say("stopping agents and metadata server");
-    SignalProcess(daemon.pidfd, SIGTERM).PermitUnchecked();
+    // A supervisor waits for its agents; what is to be destroyed is not worth that.
+    SignalProcess(daemon.pidfd, keep_data ? SIGTERM : SIGKILL).PermitUnchecked();
     if (!WaitForEnd(daemon.pidfd, 2 * kAgentStopMicros + kMetadataStopMicros)) {
       SignalProcess(daemon.pidfd, SIGKILL).PermitUnchecked();
       WaitForEnd(daemon.pidfd, 10'000'000);
@@ -196,10 +198,11 @@ Status StopDaemons(const ClusterLayout& layout, const Say& say) {
   for (const auto& daemon : left) {
     if (daemon.name == "meta") continue;
     say("stopping " + daemon.name);
-    StopProcess(daemon, kAgentStopMicros);
+    StopProcess(daemon, keep_data ? kAgentStopMicros : kHastyStopMicros);
   }
   for (const auto& daemon : left) {
-    if (daemon.name == "meta") StopProcess(daemon, kMetadataStopMicros);
+    if (daemon.name == "meta")
+      StopProcess(daemon, keep_data ? kMetadataStopMicros : kHastyStopMicros);
   }
   left = FindDaemons(run_dir);
   if (left.empty()) return Status();

@@ -182,7 +182,7 @@ Status Up(UpOptions* options) {
     if (living.empty()) {
       // Nothing ran before, so nothing is left running; data and logs stay.
       Say quiet = [](const std::string&) {};
-      StopDaemons(layout, quiet).PermitUnchecked();
+      StopDaemons(layout, true, quiet).PermitUnchecked();
       ReleaseSystem(layout, true, quiet).PermitUnchecked();
     }
     return status;
