@@ -38,7 +38,8 @@ bool IsUsable(const ClusterLayout& layout, const ClusterNode& node);
 
 // Ends supervisor, agents and metadata server: cleanly when they live, whatever is left of them
 // else.
-Status StopDaemons(const ClusterLayout& layout, const Say& say);
+// When `keep_data`, agents get the time that publishing and spilling takes.
+Status StopDaemons(const ClusterLayout& layout, bool keep_data, const Say& say);
 // Unmounts, keeps the memory tiers' content on disk when `keep_data`, removes the network. Goes on
 // after a failure and returns the first.
 Status ReleaseSystem(const ClusterLayout& layout, bool keep_data, const Say& say);
