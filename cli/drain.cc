@@ -9,7 +9,7 @@
 #include <thread>
 #include <utility>
 
-#include "cli/target.h"
+#include "cli/call_meta.h"
 #include "common/clock.h"
 
 namespace f3::cli {

@@ -1,11 +1,10 @@
 // f3 fsck: agreement between metadata, durable store and the nodes' objects.
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <map>
 #include <memory>
-#include <set>
 
 #include "cli/commands.h"
+#include "cli/consistency.h"
 #include "cli/control.h"
 #include "cli/exit_codes.h"
 #include "cli/progress.h"
@@ -17,16 +16,7 @@ namespace f3::cli {
 namespace {
 
 using nlohmann::json;
-using storage::BlockName;
-
-constexpr uint32_t kPageItems = 1000;
 constexpr int64_t kVerifyMicros = 600'000'000;
-
-struct Findings {
-  std::vector<std::string> problems;  // each a sentence
-  std::vector<std::string> repaired;
-  uint64_t inodes = 0, blocks = 0, block_bytes = 0, objects = 0, nodes_checked = 0;
-};
 
 struct Options {
   Target target;
@@ -34,84 +24,6 @@ struct Options {
   bool repair = false;
   bool json = false;
 };
-
-// Runs a scan page by page.
-Status Scan(meta::MetaClient* client, meta::ScanKind kind,
-            const std::function<void(const meta::ScanReply&)>& page) {
-  std::string after;
-  while (true) {
-    meta::Request request;
-    request.mutable_scan()->set_kind(kind);
-    request.mutable_scan()->set_max_items(kPageItems);
-    request.mutable_scan()->set_after(after);
-    F3_ASSIGN_OR_RETURN(meta::Reply reply, CallMeta(client, request));
-    page(reply.scan());
-    if (reply.scan().next().empty()) return Status();
-    if (reply.scan().next() == after) return Status::Internal("a scan does not advance");
-    after = reply.scan().next();
-  }
-}
-
-std::string Describe(const BlockName& name) {
-  return "block " + std::to_string(name.index) + " of inode " + std::to_string(name.ino);
-}
-
-// The order matters while files are being written: what is stored is listed first, then intents,
-// then rows. A block that was put before the list is then named by its intent or by its row, unless
-// a later publish has already replaced it.
-Status CheckBlocks(meta::MetaClient* client, storage::DurableStore* store, bool repair,
-                   Findings* report, Progress* progress) {
-  std::map<BlockName, uint64_t> stored;
-  F3_RETURN_IF_ERROR(store->ForEach([&](const BlockName& name, uint64_t bytes) {
-    stored[name] = bytes;
-    report->block_bytes += bytes;
-    return true;
-  }));
-  std::set<std::pair<Ino, Generation>> intents;
-  F3_RETURN_IF_ERROR(Scan(client, meta::SCAN_INTENTS, [&](const meta::ScanReply& page) {
-    for (const auto& row : page.blocks()) intents.insert({row.ino(), row.block().generation()});
-  }));
-  std::map<BlockName, meta::Block> rows;
-  F3_RETURN_IF_ERROR(Scan(client, meta::SCAN_BLOCKS, [&](const meta::ScanReply& page) {
-    for (const auto& row : page.blocks()) {
-      rows[{row.ino(), row.block().index(), row.block().generation()}] = row.block();
-    }
-  }));
-  report->blocks = rows.size();
-  std::vector<std::byte> buffer(kBlockBytes);
-  uint64_t done = 0;
-  for (const auto& [name, block] : rows) {
-    progress->Update(++done, "durable blocks");
-    Status status =
-        store->Get(name, block.length(), block.crc(), 0, std::span(buffer).first(block.length()));
-    if (status.ok()) continue;
-    // Published or removed since the rows were read?
-    meta::Request request;
-    request.mutable_block_map()->set_ino(name.ino);
-    request.mutable_block_map()->set_first(name.index);
-    request.mutable_block_map()->set_count(1);
-    auto now = CallMeta(client, request);
-    bool still =
-        now.ok() && now->blocks_size() == 1 && now->blocks(0).generation() == name.generation;
-    if (still) {
-      report->problems.push_back(Describe(name) +
-                                 (status.Is(Code::kNotFound) ? " is missing" : " is corrupt") +
-                                 ": " + status.message());
-    }
-  }
-  for (const auto& [name, bytes] : stored) {
-    if (rows.count(name) || intents.count({name.ino, name.generation})) continue;
-    std::string text = Describe(name) + ", generation " + std::to_string(name.generation) + " (" +
-                       FormatBytes(bytes) + ") is leaked: no file has it";
-    if (repair) {
-      F3_RETURN_IF_ERROR(store->Remove(name));
-      report->repaired.push_back(text + "; removed");
-    } else {
-      report->problems.push_back(text);
-    }
-  }
-  return Status();
-}
 
 // Each agent reads its sealed objects and compares checksums.
 void CheckNode(const std::string& name, const std::string& control, bool repair, Findings* report) {
@@ -147,16 +59,14 @@ Status Check(const Options& options, Findings* report) {
   Progress progress("Checking", 0, options.json);
   F3_ASSIGN_OR_RETURN(auto client, options.target.Connect());
   uint64_t step = 0;
-  F3_RETURN_IF_ERROR(Scan(client.get(), meta::SCAN_CHECK, [&](const meta::ScanReply& page) {
-    progress.Update(++step, "metadata");
-    report->inodes += page.checked();
-    for (const auto& problem : page.problems()) report->problems.push_back(problem);
-  }));
+  F3_RETURN_IF_ERROR(
+      CheckMetadata(client.get(), report, [&] { progress.Update(++step, "metadata"); }));
   if (durable.empty()) {
     report->problems.push_back("the durable store was not checked; name it with --durable DIR");
   } else {
     F3_ASSIGN_OR_RETURN(auto store, storage::DurableStore::OpenDirectory(durable, Env::Real()));
-    F3_RETURN_IF_ERROR(CheckBlocks(client.get(), store.get(), options.repair, report, &progress));
+    F3_RETURN_IF_ERROR(CheckBlocks(client.get(), store.get(), options.repair, report,
+                                   [&] { progress.Update(++step, "durable blocks"); }));
   }
   for (const auto& [name, control] : agents) {
     progress.Update(++step, "objects of " + name);

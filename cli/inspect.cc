@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "cli/call_meta.h"
 #include "cli/control.h"
 #include "cli/daemon_config.h"
 #include "cli/lifecycle.h"

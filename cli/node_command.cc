@@ -7,6 +7,7 @@
 #include <memory>
 #include <thread>
 
+#include "cli/call_meta.h"
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/daemon.h"

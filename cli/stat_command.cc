@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "cli/call_meta.h"
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/inspect.h"

@@ -44,12 +44,6 @@ Result<std::unique_ptr<meta::MetaClient>> Target::Connect() const {
   return meta::MetaClient::Connect(options, key, nullptr);
 }
 
-Result<meta::Reply> CallMeta(meta::MetaClient* client, meta::Request request) {
-  meta::Reply reply;
-  F3_RETURN_IF_ERROR(client->Call(std::move(request), &reply));
-  return reply;
-}
-
 std::string MountRunDir(const std::string& mount_point) {
   return "/run/f3/" + ShortHash(mount_point);
 }

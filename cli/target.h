@@ -32,9 +32,6 @@ struct Target {
   Result<std::unique_ptr<meta::MetaClient>> Connect() const;
 };
 
-// Runs one operation as root without a session.
-Result<meta::Reply> CallMeta(meta::MetaClient* client, meta::Request request);
-
 // Where a path is: in which mount, which agent serves it, and the path inside the mount.
 struct PathLocation {
   std::string path;  // absolute

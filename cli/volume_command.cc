@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "cli/call_meta.h"
 #include "cli/commands.h"
 #include "cli/target.h"
 
