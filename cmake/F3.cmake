@@ -42,12 +42,16 @@ function(f3_library name)
   target_link_libraries(${name} PUBLIC f3_options ${ARG_LINKS})
 endfunction()
 
+# Builds every unit test and nothing that no test needs.
+add_custom_target(unit_tests)
+
 # f3_test(NAME SOURCES file... LINKS target... [LABELS l...]): one gtest binary of the unit tests.
 function(f3_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE f3_options ${ARG_LINKS} GTest::gtest_main GTest::gmock
                         rapidcheck)
+  add_dependencies(unit_tests ${name})
   add_test(NAME ${name} COMMAND ${name})
   if(NOT ARG_LABELS)
     set(ARG_LABELS unit)

@@ -1,0 +1,150 @@
+// f3 bench: ratios against this machine's own file system and network, measured in one run.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "bench/bench.h"
+#include "cli/commands.h"
+#include "cli/lifecycle.h"
+#include "cli/progress.h"
+#include "cli/settings.h"
+#include "cli/table.h"
+
+namespace f3::cli {
+namespace {
+
+using nlohmann::json;
+
+struct BenchOptions {
+  std::string dir;
+  std::string against;
+  uint64_t bytes = 0;
+  uint64_t runs = 0;
+  bool json = false;
+  Settings settings;
+};
+
+using Workload = Result<bench::Report> (*)(const bench::Options&);
+
+json ToJson(const bench::Report& report) {
+  json out = {{"bench", report.name}, {"extra", report.extra}, {"results", json::array()}};
+  for (const auto& m : report.measurements) {
+    out["results"].push_back({{"what", m.what},
+                              {"unit", m.unit},
+                              {"against", m.against},
+                              {"f3", m.f3},
+                              {"other", m.other},
+                              {"f3_median", bench::Median(m.f3)},
+                              {"other_median", bench::Median(m.other)},
+                              {"ratio", m.Ratio()},
+                              {"target", m.target}});
+  }
+  return out;
+}
+
+void Print(const bench::Report& report) {
+  Table table({"what", "F3", "against", "other", "unit", "ratio", "target"});
+  for (const auto& m : report.measurements) {
+    std::string target = m.target == 0 ? "-" : Short(m.target);
+    if (m.target > 0) target += m.Ratio() >= m.target ? " met" : " missed";
+    table.Add({m.what, Short(bench::Median(m.f3)), m.against, Short(bench::Median(m.other)), m.unit,
+               Short(m.Ratio()), target});
+  }
+  std::printf("%s", table.ToString().c_str());
+  if (!report.extra.contains("upcalls_per_operation")) return;
+  std::printf("\nCalls from the kernel to the agent, per operation:\n");
+  for (const auto& [step, counts] : report.extra["upcalls_per_operation"].items()) {
+    std::string line;
+    for (const auto& [name, count] : counts.items()) {
+      line += "  " + name + " " + Short(count.get<double>());
+    }
+    std::printf("  %-8s%s\n", step.c_str(), line.empty() ? "  none" : line.c_str());
+  }
+}
+
+Status Run(const BenchOptions& options, Workload workload, const std::string& name) {
+  bench::Options bench_options;
+  F3_ASSIGN_OR_RETURN(bench_options.layout, ClusterLayout::Load(ClusterDir(options.dir)));
+  for (const auto& node : bench_options.layout.nodes) {
+    if (!IsUsable(bench_options.layout, node)) {
+      return Status::Unavailable("node " + node.name + " is not usable; `f3 up` first");
+    }
+  }
+  bench_options.bytes = options.bytes;
+  bench_options.runs = static_cast<int>(options.runs);
+  bench_options.against = options.against;
+  Progress progress("bench " + name, 0, options.json);
+  uint64_t step = 0;
+  bench_options.say = [&](const std::string& text) { progress.Update(++step, text); };
+  auto report = workload(bench_options);
+  progress.Done(report.ok() ? "measured" : "failed");
+  if (!report.ok()) return report.status();
+  if (options.json) {
+    std::printf("%s\n", ToJson(*report).dump(2).c_str());
+  } else {
+    Print(*report);
+  }
+  return Status();
+}
+
+}  // namespace
+
+void AddBench(CLI::App* app, int* exit_code) {
+  CLI::App* command = app->add_subcommand(
+      "bench",
+      "Measure F3 against this machine's own file system and network\n"
+      "Works on a running cluster of `f3 up`. Both sides take turns in one run; what counts is the "
+      "ratio of the medians, since absolute figures depend on the machine.");
+  command->require_subcommand(1);
+  AddExamples(command,
+              {{"f3 bench seq", "sequential data at the home"},
+               {"f3 bench meta --json", "small files and calls to the agent, for scripts"}});
+  struct Entry {
+    const char* name;
+    const char* help;
+    Workload workload;
+  };
+  for (const Entry& entry :
+       {Entry{"seq",
+              "1 MiB sequential write, read and mmap at the home, against the tier's directory",
+              bench::RunSeq},
+        Entry{"rand", "4 KiB random read and write at the home, against the tier's directory",
+              bench::RunRand},
+        Entry{"meta", "Create, stat and unlink small files, against the tier's directory",
+              bench::RunMeta},
+        Entry{"pull", "First read of a file on another node, against iperf3", bench::RunPull},
+        Entry{"follow", "A reader on another node that follows a writer", bench::RunFollow}}) {
+    auto options = std::make_shared<BenchOptions>();
+    CLI::App* sub = command->add_subcommand(entry.name, entry.help);
+    AddDirFlag(sub, &options->dir);
+    options->settings.Bytes("bytes", &options->bytes, 1 << 20, 1ull << 40, "Size of the files");
+    options->settings.Number("runs", &options->runs, 1, 1000, "Runs of each side");
+    options->settings.AddFlags(sub);
+    AddJsonFlag(sub, &options->json);
+    if (std::string(entry.name) == "meta") {
+      sub->add_option("--against", options->against,
+                      "A directory of another file system to compare with as well")
+          ->type_name("DIR");
+    }
+    std::string example = std::string("f3 bench ") + entry.name + " --dir /tmp/f3 --json";
+    sub->footer("Examples:\n  " + example + "\n      for scripts\n");
+    sub->callback([options, entry, exit_code] {
+      Status status = options->settings.ApplyFlags();
+      if (status.ok()) status = Run(*options, entry.workload, entry.name);
+      *exit_code = Report(std::string("bench ") + entry.name, status);
+    });
+  }
+  struct Reader {
+    std::string path, report;
+  };
+  auto reader = std::make_shared<Reader>();
+  CLI::App* read = command->add_subcommand("read-to-end", "The reader that follow starts");
+  read->group("");
+  read->add_option("PATH", reader->path)->required();
+  read->add_option("REPORT", reader->report)->required();
+  read->callback([reader, exit_code] {
+    *exit_code = Report("bench", bench::ReadToEnd(reader->path, reader->report));
+  });
+}
+
+}  // namespace f3::cli

@@ -1,0 +1,13 @@
+#!/bin/sh
+# install.sh [PREFIX]: installs the release binary as PREFIX/bin/f3 (default /usr/local), man pages,
+# and the helper that lets mount(8) and /etc/fstab mount type fuse.f3. DESTDIR is respected.
+set -eu
+cd "$(dirname "$0")/.."
+prefix=${1:-/usr/local}
+root=${DESTDIR:-}
+[ -x build/release/bin/f3 ] || scripts/build.sh release f3
+install -D -m 0755 build/release/bin/f3 "$root$prefix/bin/f3"
+install -d "$root/sbin"
+ln -sf "$prefix/bin/f3" "$root/sbin/mount.fuse.f3"
+scripts/man.sh "$root$prefix/share/man/man1" build/release/bin/f3
+echo "Installed $root$prefix/bin/f3, its man pages and $root/sbin/mount.fuse.f3."

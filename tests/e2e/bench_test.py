@@ -1,0 +1,51 @@
+"""The workloads of `f3 bench` run and give sane figures. Not a benchmark: sizes are small."""
+
+import unittest
+
+from harness import Cluster
+
+
+class Bench(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster(nodes=2, memory="64M")
+        cls.cluster.__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.__exit__(None, None, None)
+
+    def measure(self, name, *args):
+        report = self.cluster.json("bench", name, "--runs", 1, *args, timeout=120)
+        self.assertEqual(report["bench"], name)
+        for result in report["results"]:
+            self.assertGreater(result["f3_median"], 0, result)
+            self.assertGreater(result["other_median"], 0, result)
+            self.assertGreater(result["ratio"], 0, result)
+        return report
+
+    def test_seq(self):
+        self.assertEqual(len(self.measure("seq", "--bytes", "16M")["results"]), 3)
+
+    def test_rand(self):
+        self.assertEqual(len(self.measure("rand", "--bytes", "16M")["results"]), 2)
+
+    def test_meta_counts_upcalls(self):
+        report = self.measure("meta")
+        self.assertEqual(len(report["results"]), 3)
+        self.assertTrue(report["extra"]["upcalls_per_operation"].get("create"))
+
+    def test_pull(self):
+        self.measure("pull", "--bytes", "16M")
+
+    def test_follow(self):
+        self.measure("follow", "--bytes", "32M")
+
+    def test_tables_for_people(self):
+        text = self.cluster.f3("bench", "seq", "--runs", 1, "--bytes", "8M").stdout
+        self.assertIn("1 MiB sequential read", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
