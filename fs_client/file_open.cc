@@ -170,10 +170,23 @@ void FileManagerImpl::ResolveContent(const OpenTaskRef& task) {
     MutexLock lock(task->inode->mutex);
     if (!task->inode->writing) task->inode->current = task->content;
   }
-  const bool truncate = task->writes && (task->request.flags & O_TRUNC) != 0 &&
-                        task->content->object != nullptr;
-  if (!truncate) {
+  if (!task->writes || (task->request.flags & O_TRUNC) == 0) {
     Admit(task);
+    return;
+  }
+  if (task->content->home != nullptr) {
+    {
+      MutexLock lock(task->inode->mutex);
+      ++task->inode->sent;
+    }
+    task->content->home->Control(xdt::ControlOp::kTruncate, 0, 0, 0,
+                                 [this, task](const Result<xdt::ControlResult>& answer) {
+                                   if (answer.ok()) {
+                                     Admit(task);
+                                   } else {
+                                     FailOpen(task, answer.status());
+                                   }
+                                 });
     return;
   }
   // In place, also for those who have it open: truncation has been recorded with the open.
