@@ -26,7 +26,7 @@
 #include "common/log.h"
 #include "fs_client/file_manager.h"
 #include "fs_client/open_inode.h"
-#include "fs_client/timers.h"
+#include "common/timers.h"
 
 namespace f3::fs {
 

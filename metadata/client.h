@@ -35,6 +35,10 @@ class SessionListener {
   // Refuse the session's tokens from now on, then call `done`.
   virtual void OnFence(SessionId session, std::function<void()> done) = 0;
   virtual void OnWriterElsewhere(const ObjectName& object) = 0;
+  // What is cached is covered by leases no more (the server restarted, or has been silent for a
+  // session's timeout): drop every cached attribute, entry and page before returning. Open files
+  // stay as they are.
+  virtual void OnLeasesLost() = 0;
   // The session ended without us (partition, forgotten): drop every cache before returning. A new
   // session is made right after; `registered` then tells of it through OnRegistered.
   virtual void OnExpired() = 0;

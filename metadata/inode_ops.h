@@ -76,8 +76,9 @@ Status DoRename(OpContext& context, const RenameOp& op, Reply* reply);
 Status DoScan(OpContext& context, const ScanOp& op, Reply* reply);
 Status DoDropGarbage(OpContext& context, const DropGarbageOp& op, Reply* reply);
 
-// Files whose TTL is over at `now_ns`, as the unlink operations that end them.
-Result<std::vector<UnlinkOp>> ExpiredFiles(Transaction& txn, int64_t now_ns, size_t limit);
+// Files whose TTL is over at `now_ns`, and the end of one.
+Result<std::vector<Ino>> ExpiredFiles(Transaction& txn, int64_t now_ns, size_t limit);
+Status ExpireFile(OpContext& context, Ino ino);
 
 }  // namespace f3::meta
 

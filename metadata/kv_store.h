@@ -47,6 +47,7 @@ class Transaction {
   // transaction returns the sequence it read at).
   virtual Result<uint64_t> Commit(Durability durability,
                                   const std::function<void(uint64_t)>& on_commit = nullptr) = 0;
+  virtual bool has_writes() const = 0;
   // The sequence that this transaction's reads are of.
   virtual uint64_t snapshot_sequence() const = 0;
 };

@@ -210,13 +210,14 @@ Status DoLocate(OpContext& context, const LocateOp& op, Reply* reply) {
   return Status();
 }
 
-Status NodeLostObjects(OpContext& context, NodeId node) {
+Status NodeLostObjects(OpContext& context, NodeId node, const std::set<ObjectKey>& present) {
   const std::string prefix = RowKey(Row::kHeld, node);
   F3_ASSIGN_OR_RETURN(auto held, context.txn->Scan(prefix, PrefixEnd(prefix), SIZE_MAX));
   for (const auto& [key, value] : held) {
     const Ino ino = NumberAt(key, 9);
     auto row = GetInode(*context.txn, ino);
     F3_ASSIGN_OR_RETURN(LocationRow before, GetLocation(*context.txn, ino));
+    if (present.count({ino, before.incarnation()}) != 0) continue;
     LocationRow location = before;
     auto* copies = location.mutable_copies();
     for (int i = copies->size() - 1; i >= 0; --i) {

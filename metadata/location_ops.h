@@ -3,6 +3,8 @@
 #ifndef F3_METADATA_LOCATION_OPS_H_
 #define F3_METADATA_LOCATION_OPS_H_
 
+#include <set>
+
 #include "common/status.h"
 #include "metadata/op_context.h"
 #include "metadata/schema.h"
@@ -26,8 +28,12 @@ Status DoAddCopy(OpContext& context, const AddCopyOp& op, Reply* reply);
 Status DoDropCopy(OpContext& context, const DropCopyOp& op, Reply* reply);
 Status DoLocate(OpContext& context, const LocateOp& op, Reply* reply);
 
-// The node lost everything it held: copies go, homes move to a copy or are lost.
-Status NodeLostObjects(OpContext& context, NodeId node);
+// The node lost what it held, but for the objects in `present`: copies go, homes move to a copy or
+// are lost.
+Status NodeLostObjects(OpContext& context, NodeId node, const std::set<ObjectKey>& present);
+// What a session that is over had open: like DoClose, but bytes that were never published are
+// garbage, not a copy.
+Status CloseEnded(OpContext& context, const CloseOp& op);
 // One object that a registering node holds; false when the node may drop it.
 Result<bool> ReconcileObject(OpContext& context, const InventoryItem& item);
 

@@ -164,21 +164,32 @@ Status DoUnlink(OpContext& context, const UnlinkOp& op, Reply* reply) {
   return FillAttr(context, row, reply->mutable_attr());
 }
 
-Result<std::vector<UnlinkOp>> ExpiredFiles(Transaction& txn, int64_t now_ns, size_t limit) {
+Result<std::vector<Ino>> ExpiredFiles(Transaction& txn, int64_t now_ns, size_t limit) {
   const std::string end = RowKey(Row::kExpiry, static_cast<uint64_t>(now_ns));
   F3_ASSIGN_OR_RETURN(auto rows, txn.Scan(RowKey(Row::kExpiry), end, limit));
-  std::vector<UnlinkOp> unlinks;
-  for (const auto& [key, value] : rows) {
-    const Ino ino = NumberAt(key, 9);
-    auto row = GetInode(txn, ino);
-    if (!row.ok()) continue;
+  std::vector<Ino> expired;
+  for (const auto& [key, value] : rows) expired.push_back(NumberAt(key, 9));
+  return expired;
+}
+
+Status ExpireFile(OpContext& context, Ino ino) {
+  F3_ASSIGN_OR_RETURN(InodeRow row, GetInode(*context.txn, ino));
+  if (row.expires_ns() == 0 || row.expires_ns() > context.now_ns) return Status();  // opened again
+  auto dentry = GetDentry(*context.txn, row.parent(), row.name());
+  if (dentry.ok() && dentry->ino() == ino) {
     UnlinkOp op;
-    op.set_parent(row->parent());
-    op.set_name(row->name());
-    auto dentry = GetDentry(txn, row->parent(), row->name());
-    if (dentry.ok() && dentry->ino() == ino) unlinks.push_back(std::move(op));
+    op.set_parent(row.parent());
+    op.set_name(row.name());
+    Reply ignored;
+    F3_RETURN_IF_ERROR(DoUnlink(context, op, &ignored));
+    // Other names of it live on, without an end.
+    auto left = GetInode(*context.txn, ino);
+    if (!left.ok()) return Status();
+    row = std::move(left).value();
   }
-  return unlinks;
+  SetExpiry(context, &row, 0);
+  PutInode(*context.txn, row);
+  return Status();
 }
 
 }  // namespace f3::meta

@@ -69,6 +69,7 @@ class OccTransaction : public Transaction {
     return *committed;
   }
 
+  bool has_writes() const override { return !writes_.empty(); }
   uint64_t snapshot_sequence() const override { return sequence_; }
 
  private:

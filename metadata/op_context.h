@@ -92,9 +92,8 @@ struct OpContext {
 };
 
 // Runs one operation (any but register_node, inventory, forget, list_nodes, forget_node, sync,
-// which are the server's own). True in IsMutation's result when the operation writes.
+// which are the server's own).
 Status ExecuteOp(OpContext& context, const Request& request, Reply* reply);
-bool IsMutation(const Request& request);
 
 }  // namespace f3::meta
 

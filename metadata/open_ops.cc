@@ -197,7 +197,10 @@ Status DoLocation(OpContext& context, const LocationOp& op, Reply* reply) {
   return FillAttr(context, row, reply->mutable_attr());
 }
 
-Status DoClose(OpContext& context, const CloseOp& op, Reply*) {
+namespace {
+
+// `published`: what the home holds is what was published last.
+Status CloseInode(OpContext& context, const CloseOp& op, bool published) {
   OpenChange change{op.ino(), op.incarnation(), -static_cast<int>(op.readers()),
                     -static_cast<int>(op.writers())};
   context.effects.opens.push_back(change);
@@ -215,10 +218,14 @@ Status DoClose(OpContext& context, const CloseOp& op, Reply*) {
     F3_ASSIGN_OR_RETURN(LocationRow before, GetLocation(*context.txn, op.ino()));
     if (before.home() != 0) {
       LocationRow location = before;
-      CopyRow* copy = location.add_copies();
-      copy->set_node(before.home());
-      copy->set_incarnation(before.incarnation());
       location.set_home(0);
+      if (published) {
+        CopyRow* copy = location.add_copies();
+        copy->set_node(before.home());
+        copy->set_incarnation(before.incarnation());
+      } else {
+        context.effects.drops.push_back({before.home(), {op.ino(), before.incarnation()}});
+      }
       PutLocation(*context.txn, op.ino(), before, location);
     }
   }
@@ -231,5 +238,13 @@ Status DoClose(OpContext& context, const CloseOp& op, Reply*) {
   }
   return Status();
 }
+
+}  // namespace
+
+Status DoClose(OpContext& context, const CloseOp& op, Reply*) {
+  return CloseInode(context, op, true);
+}
+
+Status CloseEnded(OpContext& context, const CloseOp& op) { return CloseInode(context, op, false); }
 
 }  // namespace f3::meta

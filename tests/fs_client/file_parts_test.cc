@@ -13,7 +13,7 @@
 #include "fs_client/process_probe.h"
 #include "fs_client/staging_fill.h"
 #include "fs_client/strand.h"
-#include "fs_client/timers.h"
+#include "common/timers.h"
 #include "tests/fs_client/file_world.h"
 
 namespace f3::fs {

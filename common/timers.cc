@@ -1,11 +1,11 @@
-#include "fs_client/timers.h"
+#include "common/timers.h"
 
 #include <pthread.h>
 
 #include <algorithm>
 #include <utility>
 
-namespace f3::fs {
+namespace f3 {
 namespace {
 
 // The clock may be a test's; look at it at least this often.
@@ -66,7 +66,7 @@ void Timers::Shutdown() {
 }
 
 void Timers::Loop() {
-  pthread_setname_np(pthread_self(), "f3-file-timer");
+  pthread_setname_np(pthread_self(), "f3-timer");
   for (;;) {
     RunDue();
     MutexLock lock(mutex_);
@@ -79,4 +79,4 @@ void Timers::Loop() {
   }
 }
 
-}  // namespace f3::fs
+}  // namespace f3

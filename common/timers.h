@@ -3,8 +3,8 @@
 // Thread-safe. Functions must not block. With `own_thread` false nothing runs by itself and a test
 // calls RunDue after it has advanced its clock. Bounded: beyond kMaxTimers the function due
 // soonest runs early, on the caller's thread.
-#ifndef F3_FS_CLIENT_TIMERS_H_
-#define F3_FS_CLIENT_TIMERS_H_
+#ifndef F3_COMMON_TIMERS_H_
+#define F3_COMMON_TIMERS_H_
 
 #include <cstdint>
 #include <functional>
@@ -14,7 +14,7 @@
 #include "common/clock.h"
 #include "common/mutex.h"
 
-namespace f3::fs {
+namespace f3 {
 
 class Timers {
  public:
@@ -44,6 +44,6 @@ class Timers {
   std::thread thread_;
 };
 
-}  // namespace f3::fs
+}  // namespace f3
 
-#endif  // F3_FS_CLIENT_TIMERS_H_
+#endif  // F3_COMMON_TIMERS_H_
