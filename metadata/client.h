@@ -51,9 +51,9 @@ class SessionListener {
 class MetaClient {
  public:
   struct Options {
-    std::string server;  // HOST:PORT
-    std::string tls_ca_file;  // empty: no TLS
-    RegisterNodeOp node;      // name empty: a command without a session
+    std::string server;                        // HOST:PORT
+    std::string tls_ca_file;                   // empty: no TLS
+    RegisterNodeOp node;                       // name empty: a command without a session
     int64_t call_timeout_micros = 10'000'000;  // of one attempt-and-retry cycle
     Clock* clock = Clock::Real();
   };
