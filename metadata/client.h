@@ -25,6 +25,9 @@
 namespace f3::meta {
 
 // Called on the client's event thread, one at a time; must not call back into MetaClient and wait.
+// A reply may arrive after an invalidation that it is older than: whoever keeps what a reply grants
+// compares with the invalidations since it asked. Every `done` is called or dropped before the
+// client goes.
 class SessionListener {
  public:
   virtual ~SessionListener() = default;

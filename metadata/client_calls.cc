@@ -13,32 +13,6 @@ constexpr int64_t kFirstPauseMicros = 20'000;
 constexpr int64_t kMaxPauseMicros = 500'000;
 constexpr int64_t kHoldPauseMicros = 10'000;
 
-bool Grants(const Reply& reply) {
-  if (reply.directory_cacheable() || reply.attr().cacheable()) return true;
-  if (reply.entry().cacheable() || reply.entry().attr().cacheable()) return true;
-  for (const DirEntry& entry : reply.entries()) {
-    if (entry.entry().cacheable() || entry.entry().attr().cacheable()) return true;
-  }
-  return false;
-}
-
-Ino DirectoryOf(const Request& request) {
-  switch (request.op_case()) {
-    case Request::kLookup:
-      return request.lookup().parent();
-    case Request::kCreate:
-      return request.create().parent();
-    case Request::kMakeNode:
-      return request.make_node().parent();
-    case Request::kLink:
-      return request.link().new_parent();
-    case Request::kReaddir:
-      return request.readdir().ino();
-    default:
-      return 0;
-  }
-}
-
 }  // namespace
 
 Status ClientImpl::Call(Request request, Reply* reply) {
@@ -137,7 +111,6 @@ void ClientImpl::Attempt(const PendingRef& call) {
       call->reply.Clear();
       call->sent = true;
       call->sent_micros = options_.clock->MonotonicMicros();
-      call->stamp = stamp_;
     }
   }
   if (!failed.ok()) return Finish(call, failed);
@@ -246,30 +219,11 @@ void ClientImpl::Finish(const PendingRef& call, const Status& status) {
       if (status.ok()) RetainLocked(*call);
     }
   }
-  Deliver(call, status);
+  if (!leased_) WithdrawGrants(&call->reply);
+  call->done(status, std::move(call->reply));
   MutexLock lock(mutex_);
   --delivering_;
   changed_.SignalAll();
-}
-
-void ClientImpl::Deliver(const PendingRef& call, const Status& status) {
-  if (!Grants(call->reply)) return call->done(status, std::move(call->reply));
-  // Whoever keeps what the reply grants has kept it before a later invalidation is handled.
-  std::shared_lock<std::shared_mutex> lock(delivery_);
-  if (!GrantsHold(*call)) WithdrawGrants(&call->reply);
-  call->done(status, std::move(call->reply));
-}
-
-bool ClientImpl::GrantsHold(const Pending& call) const {
-  if (!leased_ || call.stamp < floor_) return false;
-  auto untouched = [&](Ino ino) { return ino == 0 || stamps_[ino % kStamps] <= call.stamp; };
-  const Reply& reply = call.reply;
-  if (!untouched(DirectoryOf(call.request))) return false;
-  if (!untouched(reply.attr().ino()) || !untouched(reply.entry().attr().ino())) return false;
-  for (const DirEntry& entry : reply.entries()) {
-    if (!untouched(entry.ino())) return false;
-  }
-  return true;
 }
 
 }  // namespace f3::meta

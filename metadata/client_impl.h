@@ -2,19 +2,17 @@
 // client_session.cc.
 //
 // Threads: replies and the stream's events arrive on gRPC's threads; the listener is called on the
-// one thread of events_; retries and heartbeats run on timers_. Lock order: delivery_, mutex_, a
-// stream's own mutex. Neither the listener nor a call's callback runs with mutex_ held.
+// one thread of events_; retries and heartbeats run on timers_. Lock order: mutex_, a stream's own
+// mutex. Neither the listener nor a call's callback runs with mutex_ held.
 #ifndef F3_METADATA_CLIENT_IMPL_H_
 #define F3_METADATA_CLIENT_IMPL_H_
 
 #include <grpcpp/grpcpp.h>
 
-#include <array>
 #include <atomic>
 #include <deque>
 #include <memory>
 #include <set>
-#include <shared_mutex>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -85,7 +83,6 @@ class ClientImpl : public MetaClient {
     int64_t deadline_micros = 0;  // for being sent again
     int64_t sent_micros = 0;
     int64_t pause_micros = 0;
-    uint64_t stamp = 0;
     Reply reply;
     std::unique_ptr<grpc::ClientContext> context;
   };
@@ -105,8 +102,6 @@ class ClientImpl : public MetaClient {
   void OnReply(const PendingRef& call, const grpc::Status& status);
   void TryAgain(const PendingRef& call, int64_t pause_micros, const Status& reason);
   void Finish(const PendingRef& call, const Status& status);
-  void Deliver(const PendingRef& call, const Status& status);
-  bool GrantsHold(const Pending& call) const;
   void RetainLocked(const Pending& call) F3_REQUIRES(mutex_);
   Status Away(const grpc::Status& status) const;
   void Authorize(grpc::ClientContext* context) const;
@@ -118,9 +113,7 @@ class ClientImpl : public MetaClient {
   void OnStreamDone(const SessionStream* stream);
   void HandleEvent(const ServerEvent& event);
   void HandleWelcome(const Welcome& welcome);
-  void HandleInvalidate(const Invalidate& invalidate);
   bool Replay(uint64_t recovered_sequence);
-  void DropLeases();
   void Acknowledge(uint64_t id);
   void Expired(SessionId session);
   void RegisterAgain(int64_t pause_micros);
@@ -128,8 +121,6 @@ class ClientImpl : public MetaClient {
   void HeartbeatAnswered();
   void Heartbeat();
   void SendToServer(const ClientEvent& event);
-
-  static constexpr size_t kStamps = 4096;
 
   const Options options_;
   const ClusterKey key_;
@@ -139,13 +130,8 @@ class ClientImpl : public MetaClient {
   Timers timers_;
   Executor events_;
 
-  // Shared while a reply that grants leases is delivered; alone while an invalidation is noted, so
-  // that it follows every grant that it takes back.
-  std::shared_mutex delivery_;
-  std::atomic<uint64_t> stamp_{1};
-  std::array<std::atomic<uint64_t>, kStamps> stamps_{};  // by inode: of the last invalidation
-  std::atomic<uint64_t> floor_{0};   // what was asked before was granted by leases that are gone
-  std::atomic<bool> leased_{false};  // the server has heard from us lately
+  // The server has heard from us lately; while it may not have, replies grant nothing.
+  std::atomic<bool> leased_{false};
 
   mutable Mutex mutex_;
   CondVar changed_;

@@ -171,7 +171,8 @@ void ClientImpl::HandleEvent(const ServerEvent& event) {
     case ServerEvent::kWelcome:
       return HandleWelcome(event.welcome());
     case ServerEvent::kInvalidate:
-      return HandleInvalidate(event.invalidate());
+      return listener_->OnInvalidate(event.invalidate(),
+                                     [this, id = event.invalidate().id()] { Acknowledge(id); });
     case ServerEvent::kDrop:
       listener_->OnDrop(event.drop());
       return Acknowledge(event.drop().id());
@@ -185,22 +186,6 @@ void ClientImpl::HandleEvent(const ServerEvent& event) {
     default:
       return;
   }
-}
-
-void ClientImpl::HandleInvalidate(const Invalidate& invalidate) {
-  {
-    std::unique_lock<std::shared_mutex> lock(delivery_);
-    const uint64_t now = ++stamp_;
-    for (const Invalidate::Item& item : invalidate.items()) stamps_[item.ino() % kStamps] = now;
-  }
-  listener_->OnInvalidate(invalidate, [this, id = invalidate.id()] { Acknowledge(id); });
-}
-
-// Replies that are still on their way grant nothing.
-void ClientImpl::DropLeases() {
-  std::unique_lock<std::shared_mutex> lock(delivery_);
-  leased_ = false;
-  floor_ = ++stamp_;
 }
 
 void ClientImpl::HandleWelcome(const Welcome& welcome) {
@@ -217,7 +202,7 @@ void ClientImpl::HandleWelcome(const Welcome& welcome) {
   }
   if (restarted) {
     spdlog::info("the metadata server has restarted");
-    DropLeases();
+    leased_ = false;
     listener_->OnLeasesLost();
     if (!Replay(welcome.recovered_sequence())) return;  // the next server welcomes us again
   }
@@ -281,7 +266,7 @@ void ClientImpl::Expired(SessionId session) {
   }
   const bool queued = events_.TrySubmit([this] {
     spdlog::warn("the session with the metadata server is over; registering again");
-    DropLeases();
+    leased_ = false;
     listener_->OnExpired();
     RegisterAgain(kFirstReconnectMicros);
   });
@@ -327,7 +312,6 @@ void ClientImpl::Heartbeat() {
     leased_ = false;
     const bool queued = events_.TrySubmit([this] {
       spdlog::warn("the metadata server is silent: cached metadata is dropped");
-      DropLeases();
       listener_->OnLeasesLost();
     });
     if (!queued) spdlog::error("too many events of the metadata server are waiting");
