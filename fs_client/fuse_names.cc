@@ -1,0 +1,218 @@
+// Names: lookup, creation, removal, renaming, links.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "fs_client/fuse_session_impl.h"
+
+namespace f3::fs {
+namespace {
+
+constexpr size_t kForgetsAtOnce = 256;
+// A rename may find the file changed again after its conversion.
+constexpr int kMaxConversions = 3;
+// Values of <linux/fs.h>, which does not go with <fcntl.h>.
+constexpr unsigned kRenameNoReplace = 1;
+constexpr unsigned kRenameExchange = 2;
+
+}  // namespace
+
+void FuseImpl::Lookup(const ReqRef& req, uint64_t parent, const char* name) {
+  const Ino ino = nodes_->ToIno(parent);
+  meta::Request request;
+  // By these two names the kernel finds an inode again that it had forgotten.
+  const bool self = std::strcmp(name, ".") == 0;
+  if (self || std::strcmp(name, "..") == 0) {
+    if (!options_.mount.subtree.empty() && !nodes_->Known(ino)) return req->Error(ESTALE);
+    if (!self && ino == root_) return req->Error(ESTALE);
+  }
+  if (self) {
+    request.mutable_getattr()->set_ino(ino);
+  } else {
+    request.mutable_lookup()->set_parent(ino);
+    request.mutable_lookup()->set_name(name);
+  }
+  CallMeta(req, std::move(request),
+           [this, req, ino, self](const Status& status, meta::Reply reply) {
+             if (self && status.ok()) *reply.mutable_entry()->mutable_attr() = reply.attr();
+             if (status.ok()) return ReplyEntry(req, ino, std::move(*reply.mutable_entry()));
+             if (status.Is(Code::kNotFound))
+               return ReplyAbsent(req, ino, reply.directory_cacheable());
+             req->Error(status);
+           });
+}
+
+void FuseImpl::Forget(uint64_t node, uint64_t lookups) {
+  if (!nodes_->Forget(node, lookups)) return;
+  std::vector<Ino> batch;
+  {
+    MutexLock lock(mutex_);
+    forgotten_.push_back(nodes_->ToIno(node));
+    if (forgotten_.size() < kForgetsAtOnce) return;
+    batch.swap(forgotten_);
+  }
+  SendForgets(std::move(batch));
+}
+
+// A lookup that is under way may bring an inode back: see GrantGuard.
+void FuseImpl::SendForgets(std::vector<Ino> inos) {
+  meta::Request request;
+  std::vector<Ino> sent;
+  for (Ino ino : inos) {
+    guard_.BeginForget(ino);
+    if (nodes_->Known(ino)) {
+      guard_.EndForget(ino);
+      continue;
+    }
+    request.mutable_forget()->add_inos(ino);
+    sent.push_back(ino);
+  }
+  if (sent.empty()) return;
+  options_.meta->CallAsync(std::move(request),
+                           [this, sent = std::move(sent)](const Status&, const meta::Reply&) {
+                             for (Ino ino : sent) guard_.EndForget(ino);
+                           });
+}
+
+void FuseImpl::MakeNode(const ReqRef& req, uint64_t parent, const char* name, uint32_t mode,
+                        uint32_t rdev, const char* target) {
+  const Ino ino = nodes_->ToIno(parent);
+  meta::Request request;
+  meta::MakeNodeOp* op = request.mutable_make_node();
+  op->set_parent(ino);
+  op->set_name(name);
+  op->set_mode(mode);
+  op->set_rdev(rdev);
+  op->set_target(target);
+  op->set_hint_class(options_.mount.file_class);
+  op->set_hint_tier(options_.mount.tier);
+  auto changing = std::make_shared<Changing>(this, ino);
+  CallMeta(req, std::move(request),
+           [this, req, ino, changing](const Status& status, meta::Reply reply) {
+             if (!status.ok()) return req->Error(status);
+             ReplyEntry(req, ino, std::move(*reply.mutable_entry()));
+           });
+}
+
+void FuseImpl::Remove(const ReqRef& req, uint64_t parent, const char* name, bool directory) {
+  const Ino ino = nodes_->ToIno(parent);
+  meta::Request request;
+  request.mutable_unlink()->set_parent(ino);
+  request.mutable_unlink()->set_name(name);
+  request.mutable_unlink()->set_directory(directory);
+  auto changing = std::make_shared<Changing>(this, ino);
+  CallMeta(req, std::move(request),
+           [req, changing](const Status& status, const meta::Reply&) { req->Error(status); });
+}
+
+void FuseImpl::Rename(const ReqRef& req, uint64_t parent, std::string name, uint64_t new_parent,
+                      std::string new_name, unsigned flags, int attempt) {
+  if ((flags & ~(kRenameNoReplace | kRenameExchange)) != 0) return req->Error(EINVAL);
+  meta::Request request;
+  meta::RenameOp* op = request.mutable_rename();
+  op->set_parent(nodes_->ToIno(parent));
+  op->set_name(name);
+  op->set_new_parent(nodes_->ToIno(new_parent));
+  op->set_new_name(new_name);
+  op->set_no_replace((flags & kRenameNoReplace) != 0);
+  op->set_exchange((flags & kRenameExchange) != 0);
+  op->set_hint_class(options_.mount.file_class);
+  auto from = std::make_shared<Changing>(this, op->parent());
+  auto to = std::make_shared<Changing>(this, op->new_parent());
+  CallMeta(req, std::move(request), [=, this](const Status& status, const meta::Reply&) {
+    if (!status.Is(Code::kNeedsConversion) || attempt >= kMaxConversions) {
+      return req->Error(status);
+    }
+    meta::Request lookup;
+    lookup.mutable_lookup()->set_parent(nodes_->ToIno(parent));
+    lookup.mutable_lookup()->set_name(name);
+    CallMeta(req, std::move(lookup), [=, this](const Status& found, const meta::Reply& reply) {
+      (void)from, (void)to;
+      if (!found.ok()) return req->Error(found);
+      options_.files->Convert(reply.entry().attr().ino(), meta::CLASS_DURABLE,
+                              [=, this](const Status& converted) {
+                                (void)from, (void)to;
+                                if (!converted.ok()) return req->Error(converted);
+                                Rename(req, parent, name, new_parent, new_name, flags, attempt + 1);
+                              });
+    });
+  });
+}
+
+void FuseImpl::Link(const ReqRef& req, uint64_t node, uint64_t new_parent, const char* new_name) {
+  const Ino ino = nodes_->ToIno(new_parent);
+  meta::Request request;
+  meta::LinkOp* op = request.mutable_link();
+  op->set_ino(nodes_->ToIno(node));
+  op->set_new_parent(ino);
+  op->set_new_name(new_name);
+  op->set_hint_class(options_.mount.file_class);
+  auto changing = std::make_shared<Changing>(this, ino);
+  CallMeta(req, std::move(request),
+           [this, req, ino, changing](const Status& status, meta::Reply reply) {
+             if (!status.ok()) return req->Error(status);
+             ReplyEntry(req, ino, std::move(*reply.mutable_entry()));
+           });
+}
+
+void FuseImpl::Readlink(const ReqRef& req, uint64_t node) {
+  meta::Request request;
+  request.mutable_readlink()->set_ino(nodes_->ToIno(node));
+  CallMeta(req, std::move(request), [req](const Status& status, const meta::Reply& reply) {
+    if (!status.ok()) return req->Error(status);
+    req->Send(reply.data().data(), reply.data().size());
+  });
+}
+
+void FuseImpl::Create(const ReqRef& req, uint64_t parent, std::string name, uint32_t mode,
+                      int flags, bool tmpfile) {
+  const Ino ino = nodes_->ToIno(parent);
+  const MountOptions& mount = options_.mount;
+  meta::Request request;
+  meta::CreateOp* op = request.mutable_create();
+  op->set_parent(ino);
+  op->set_name(std::move(name));
+  op->set_mode(S_IFREG | (mode & 07777));
+  const int access = flags & O_ACCMODE;
+  op->mutable_flags()->set_read(access != O_WRONLY);
+  op->mutable_flags()->set_write(access != O_RDONLY);
+  op->mutable_flags()->set_truncate((flags & O_TRUNC) != 0);
+  // An existing file has to be opened as such, with its permissions: never by the back door here.
+  op->set_exclusive(true);
+  op->set_hint_class(mount.file_class);
+  op->set_hint_tier(mount.tier);
+  if (mount.follow) op->set_hint_follow(true);
+  op->set_hint_ttl_s(mount.ttl_s);
+  op->set_tmpfile(tmpfile);
+  std::shared_ptr<Changing> changing;
+  if (!tmpfile) changing = std::make_shared<Changing>(this, ino);
+  CallMeta(req, std::move(request), [=, this](const Status& status, meta::Reply reply) {
+    (void)changing;
+    if (status.Is(Code::kExists) && (flags & O_EXCL) == 0) {
+      // Another node was first: the kernel looks the name up again and opens it.
+      return req->Error(ESTALE);
+    }
+    if (!status.ok()) return req->Error(status);
+    // The new inode's node id: aliases come from opens that went wrong, and this is the first.
+    auto entry = std::make_shared<meta::Entry>(std::move(*reply.mutable_entry()));
+    OpenRequest opener = Opener(req, entry->attr().ino(), flags);
+    options_.files->OpenCreated(opener, entry->attr(), reply.open(),
+                                [this, req, ino, entry](const Result<OpenOutcome>& outcome) {
+                                  ReplyCreate(req, ino, *entry, outcome);
+                                });
+  });
+}
+
+// libfuse 3.14 does not know the request.
+void FuseImpl::CreateTmpfile(const fuse_in_header& header, const std::byte* body, size_t size) {
+  fuse_create_in in = {};
+  if (size < sizeof(in)) return;
+  std::memcpy(&in, body, sizeof(in));
+  auto req = std::make_shared<FuseRequest>(this, nullptr, header, in.umask);
+  Create(req, header.nodeid, "", in.mode, static_cast<int>(in.flags), true);
+}
+
+}  // namespace f3::fs

@@ -1,0 +1,1 @@
+// NodeAgent is not written yet.
