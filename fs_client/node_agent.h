@@ -11,13 +11,15 @@
 #include "common/cluster_key.h"
 #include "common/status.h"
 #include "metadata/metadata.pb.h"
+#include "storage_nodes/ledger.h"
+#include "storage_nodes/object_store.h"
 
 namespace f3::fs {
 
 struct MountOptions {
   std::string volume = "default";
-  std::string subtree;   // path within the volume; empty: its root
-  std::string dir;       // mount point
+  std::string subtree;  // path within the volume; empty: its root
+  std::string dir;      // mount point
   bool read_only = false;
   bool allow_other = true;
   bool dev = false, suid = false;
@@ -30,18 +32,18 @@ struct MountOptions {
 };
 
 struct AgentOptions {
-  std::string name;                // of the node
-  std::string metadata_server;     // HOST:PORT
+  std::string name;             // of the node
+  std::string metadata_server;  // HOST:PORT
   std::string tls_ca_file;
-  std::string state_dir;           // disk tier and catalogue
-  std::string memory_dir;          // tmpfs of its own for the memory tier; empty: none
-  std::string durable_dir;         // the durable store
-  std::string bind_address;        // IP for the transfer engine
-  std::string control_socket;      // empty: none
+  std::string state_dir;       // disk tier and catalogue
+  std::string memory_dir;      // tmpfs of its own for the memory tier; empty: none
+  std::string durable_dir;     // the durable store
+  std::string bind_address;    // IP for the transfer engine
+  std::string control_socket;  // served by whoever runs the agent; told to the server
   std::string fabric_provider = "tcp;ofi_rxm";
   uint64_t buffer_bytes = 64ull << 20;  // registered buffers
-  uint64_t memory_bytes = 0;       // grant of the memory tier (for messages; tmpfs enforces it)
-  uint64_t disk_bytes = 0;         // 0: what the file system has, less 5 %
+  uint64_t memory_bytes = 0;  // grant of the memory tier (for messages; tmpfs enforces it)
+  uint64_t disk_bytes = 0;    // 0: what the file system has, less 5 %
   int64_t injected_delay_micros = 0;
   std::vector<MountOptions> mounts;
 };
@@ -56,6 +58,19 @@ class NodeAgent {
   // Adds a mount to a running agent; removes one (the file system is unmounted).
   virtual Status Mount(const MountOptions& options) = 0;
   virtual Status Unmount(const std::string& dir) = 0;
+  // What is mounted now.
+  virtual std::vector<MountOptions> Mounts() = 0;
+  // Whether the kernel serves local files directly on the mount at `dir`.
+  virtual bool Passthrough(const std::string& dir) = 0;
+  virtual meta::NodeUsage Usage() = 0;
+  virtual bool connected() = 0;
+  // Who may hold how much memory, and does.
+  virtual std::vector<storage::MemoryLedger::Line> Memory() = 0;
+  // The object here, if this node has it (ObjectMissing).
+  virtual Result<storage::ObjectInfo> FindObject(const ObjectKey& key) = 0;
+  // Reads every sealed object and compares checksums; returns what is wrong. Corrupted copies are
+  // removed when `repair`.
+  virtual Result<std::vector<std::string>> Verify(bool repair) = 0;
   // Returns when a mount was ended from outside (umount) and none is left, or Stop was called.
   virtual void Wait() = 0;
   // Unmounts, publishes, spills the memory tier's homes to disk, ends the session.
