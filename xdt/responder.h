@@ -1,0 +1,108 @@
+// Responder: what other nodes ask of this one. Used by the engine's progress thread alone, but for
+// Answer, which handlers call from any thread.
+//
+// Requests come to the main endpoint. At most max_served are being served; more wait in order, a
+// bounded number. The answer goes through a link, an endpoint per requester, which is closed when
+// it takes no bytes until well after a request's deadline, so that buffers always come back.
+#ifndef F3_XDT_RESPONDER_H_
+#define F3_XDT_RESPONDER_H_
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/executor.h"
+#include "hwalloc/buffer_arena.h"
+#include "xdt/fabric.h"
+#include "xdt/wire.h"
+
+namespace f3::xdt {
+
+class Responder {
+ public:
+  struct Options {
+    hwalloc::BufferArena* buffers = nullptr;
+    RequestHandler* handler = nullptr;
+    Executor* handlers = nullptr;
+    Clock* clock = nullptr;
+    uint32_t max_served = 64;
+    const std::atomic<Epoch>* epoch = nullptr;
+    // Runs something on the progress thread, soon. Any thread.
+    std::function<void(std::function<void()>)> post;
+  };
+  struct Counters {
+    std::atomic<uint64_t> bytes_served{0};
+    std::atomic<uint64_t> checksum_failures{0};
+  };
+
+  Responder(Fabric* fabric, Options options) : fabric_(fabric), options_(std::move(options)) {}
+
+  Status Open();
+  const std::string& address() const { return main_->address(); }
+  int64_t Run();
+  void AddWaits(std::vector<int>* fds, std::vector<fid*>* queues) const;
+  // Closes every endpoint. Handlers that still run find nobody to answer.
+  void Shutdown();
+  // Requests that are with the handler; 0 before the responder may go.
+  size_t with_handler() const { return with_handler_; }
+  const Counters& counters() const { return counters_; }
+
+ private:
+  struct Link {
+    std::string peer;
+    std::unique_ptr<Endpoint> endpoint;
+    fi_addr_t address = FI_ADDR_UNSPEC;
+    int64_t used_micros = 0;
+    bool broken = false;
+  };
+  using LinkRef = std::shared_ptr<Link>;
+  enum class Stage { kWaiting, kReceiving, kHandling, kSending };
+  struct Served {
+    RequestMessage request;
+    LinkRef link;
+    Stage stage = Stage::kWaiting;
+    hwalloc::Buffer buffer;
+    int64_t deadline_micros = 0;
+    FabricOp* receive = nullptr;
+    bool ready_sent = false;
+    bool bytes_sent = false;   // of a read
+    bool bytes_over = false;   // the fabric has given the buffer back
+    bool reply_sent = false;
+    ReplyMessage reply;
+  };
+  using ServedRef = std::shared_ptr<Served>;
+
+  void OnRequest(std::span<const std::byte> bytes);
+  Result<LinkRef> LinkTo(const std::string& peer);
+  bool Begin(const ServedRef& served);
+  bool NeedsBuffer(const Served& served) const;
+  void Handle(const ServedRef& served);
+  void HandleRead(const ServedRef& served);
+  void HandleWrite(const ServedRef& served);
+  void HandleControl(const ServedRef& served);
+  void Refuse(const ServedRef& served, const Status& status);
+  void Handled(const ServedRef& served, ReplyMessage reply);
+  void Send(const ServedRef& served);
+  void ExpireAndClose(int64_t now, int64_t* due);
+
+  Fabric* const fabric_;
+  const Options options_;
+  std::unique_ptr<Endpoint> main_;
+  std::unordered_map<std::string, LinkRef> links_;
+  std::deque<ServedRef> waiting_;
+  std::vector<ServedRef> serving_;
+  std::atomic<size_t> with_handler_{0};
+  bool backlog_ = false;
+  bool closed_ = false;
+  Counters counters_;
+};
+
+}  // namespace f3::xdt
+
+#endif  // F3_XDT_RESPONDER_H_
