@@ -81,7 +81,11 @@ void Requester::StartCalls(Link* link, int64_t now, int64_t* due) {
     StartCall(link, std::move(request));
   }
   link->backlog = false;
-  for (const auto& [id, call] : link->calls) SendCall(link, call);
+  std::vector<std::shared_ptr<Call>> unsent;  // sending may end a call
+  for (const auto& [id, call] : link->calls) {
+    if (!call->sent || (!call->ready.empty() && !call->bytes_sent)) unsent.push_back(call);
+  }
+  for (const auto& call : unsent) SendCall(link, call);
   if (link->backlog) {
     if (link->connecting_since == 0) link->connecting_since = now;
     *due = std::min(*due, now + kBacklogMicros);
@@ -265,7 +269,7 @@ void Requester::CloseLink(Link* link, const Status& status) {
   if (link->endpoint == nullptr) return;
   // From here on the fabric touches no buffer of this link.
   link->endpoint.reset();
-  ++counters_.reconnects;
+  ++reconnects_;
   auto calls = std::move(link->calls);
   link->calls.clear();
   for (const auto& [id, call] : calls) {

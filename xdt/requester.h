@@ -8,6 +8,7 @@
 #ifndef F3_XDT_REQUESTER_H_
 #define F3_XDT_REQUESTER_H_
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <map>
@@ -36,9 +37,6 @@ struct Outgoing {
 
 class Requester {
  public:
-  struct Counters {
-    uint64_t reconnects = 0;
-  };
   Requester(Fabric* fabric, Clock* clock, uint32_t max_in_flight)
       : fabric_(fabric), clock_(clock), max_in_flight_(max_in_flight) {}
 
@@ -49,7 +47,8 @@ class Requester {
   void AddWaits(std::vector<int>* fds, std::vector<fid*>* queues) const;
   // Ends every request.
   void Shutdown(const Status& status);
-  Counters counters() const { return counters_; }
+  // Links that had to be closed. Any thread.
+  uint64_t reconnects() const { return reconnects_; }
 
  private:
   struct Call {
@@ -90,7 +89,7 @@ class Requester {
   Clock* const clock_;
   const uint32_t max_in_flight_;
   uint64_t next_id_ = 1;
-  Counters counters_;
+  std::atomic<uint64_t> reconnects_{0};
   std::unordered_map<std::string, std::unique_ptr<Link>> links_;
 };
 
