@@ -29,6 +29,8 @@
 #include "fs_client/staging_fill.h"
 #include "fs_client/strand.h"
 #include "storage_nodes/fetcher.h"
+#include "storage_nodes/object_bytes.h"
+#include "storage_nodes/object_bytes.h"
 #include "storage_nodes/object_store.h"
 
 namespace f3::fs {
@@ -175,13 +177,6 @@ struct OpenInode {
   bool revalidate F3_GUARDED_BY(mutex) = false;  // content changed elsewhere: look before reading
 };
 using InodeRef = std::shared_ptr<OpenInode>;
-
-// pread and pwrite of everything, on an object's descriptor. ReadObject is short at the end only.
-Result<size_t> ReadObject(const storage::Object& object, uint64_t offset,
-                          std::span<std::byte> into);
-// Returns where the bytes went. `append`: at the end, atomically with other appenders.
-Result<uint64_t> WriteObject(const storage::Object& object, uint64_t offset, bool append,
-                             std::span<const std::byte> from);
 
 }  // namespace f3::fs
 

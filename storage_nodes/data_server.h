@@ -1,7 +1,8 @@
 // DataServer: the owner's side of the transfer engine: checks authority, reads and writes objects.
 //
 // Every request's capability is opened with the cluster key and compared with the object, the
-// right and this node; fenced sessions are refused. Thread-safe.
+// right and this node; fenced sessions are refused. A copy serves the version that is asked for or
+// nothing; a home serves what it has now, and says which version that is. Thread-safe.
 #ifndef F3_STORAGE_NODES_DATA_SERVER_H_
 #define F3_STORAGE_NODES_DATA_SERVER_H_
 
@@ -52,10 +53,10 @@ class DataServer : public xdt::RequestHandler {
     Clock* clock = Clock::Real();
   };
   static std::unique_ptr<DataServer> Create(const Options& options);
-  // Before serving, and again (null) before the listener goes away.
+  // Before serving, and again (null) before the listener goes away: waits for what still uses it.
   virtual void SetListener(HomeListener* listener) = 0;
   virtual void SetNode(NodeId node) = 0;
-  // Refuses capabilities of this session from now on, and waits for its running requests.
+  // Refuses capabilities of this session from now on, and waits for the changes it is making.
   virtual void Fence(SessionId session) = 0;
 };
 

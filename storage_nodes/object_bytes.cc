@@ -2,17 +2,16 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <memory>
-#include <span>
 #include <utility>
 
 #include "common/crc32c.h"
-#include "storage_nodes/object_store.h"
 
 namespace f3::storage {
 namespace {
@@ -138,6 +137,45 @@ Result<std::vector<uint32_t>> CopyContent(int from, int to, const std::string& p
   const struct timespec times[2] = {st.st_atim, st.st_mtim};
   if (::futimens(to, times) != 0) return Status::FromErrno(errno, "set times of a copy of " + path);
   return checksums;
+}
+
+Result<size_t> ReadObject(const Object& object, uint64_t offset,
+                          std::span<std::byte> into) {
+  size_t done = 0;
+  while (done < into.size()) {
+    const ssize_t n = ::pread(object.fd(), into.data() + done, into.size() - done,
+                              static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Status::FromErrno(errno, "read object " + ToString(object.key()));
+    if (n == 0) break;
+    done += static_cast<size_t>(n);
+  }
+  return done;
+}
+
+Result<uint64_t> WriteObject(const Object& object, uint64_t offset, bool append,
+                             std::span<const std::byte> from) {
+  size_t done = 0;
+  while (done < from.size()) {
+    struct iovec piece;
+    piece.iov_base = const_cast<std::byte*>(from.data() + done);
+    piece.iov_len = from.size() - done;
+    // The offset is ignored with RWF_APPEND but must not be -1.
+    const ssize_t n = ::pwritev2(object.fd(), &piece, 1,
+                                 append ? 0 : static_cast<off_t>(offset + done),
+                                 append ? RWF_APPEND : 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Status::FromErrno(errno, "write object " + ToString(object.key()));
+    if (n == 0) return Status::Io("object " + ToString(object.key()) + " takes no more bytes");
+    done += static_cast<size_t>(n);
+  }
+  if (!append) return offset;
+  // Only appenders run at once here, each knows at least that its bytes are before the end.
+  struct stat st;
+  if (::fstat(object.fd(), &st) != 0) {
+    return Status::FromErrno(errno, "stat object " + ToString(object.key()));
+  }
+  return static_cast<uint64_t>(st.st_size) - from.size();
 }
 
 }  // namespace f3::storage

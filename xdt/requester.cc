@@ -129,7 +129,7 @@ void Requester::StartCall(Link* link, Outgoing request) {
 void Requester::SendCall(Link* link, const std::shared_ptr<Call>& call) {
   if (call->settled || link->endpoint == nullptr) return;
   RequestMessage& message = call->out.message;
-  auto sent_later = [this, link, call](const Status& status, size_t) {
+  auto sent_later = [link, call](const Status& status, size_t) {
     if (!status.ok() && !call->settled) link->broken = true;
   };
   if (!call->sent) {
