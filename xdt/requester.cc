@@ -111,12 +111,12 @@ void Requester::StartCall(Link* link, Outgoing request) {
       message.tag, call->out.into, [this, link, call](const Status& status, size_t bytes) {
         call->receive = nullptr;
         --call->pending;
-        const bool enough = call->settled && call->answer.ok() && bytes >= call->answer->length;
-        if (!status.ok() || (call->settled && !enough)) {
-          if (!call->expired && (!call->settled || call->answer.ok())) {
-            call->settled = true;
-            call->answer = status.ok() ? Status::BadMessage("fewer bytes than announced") : status;
-          }
+        if (!call->settled && !status.ok()) {
+          call->settled = true;
+          call->answer = status;
+        } else if (call->bytes_follow && (!status.ok() || bytes < call->answer->length)) {
+          call->answer = status.ok() ? Status::BadMessage("fewer bytes than announced") : status;
+          call->bytes_follow = false;
         }
         FinishIfOver(link, call);
       });
@@ -188,7 +188,6 @@ void Requester::CheckDeadlines(Link* link, int64_t now, int64_t* due) {
     if (call->settled) {
       return CloseLink(link, Status::PeerUnreachable(link->peer + " went silent"));
     }
-    call->expired = true;
     Settle(link, call, Status::Timeout(link->peer + " did not answer in time"));
     if (call->give_up_micros != 0) *due = std::min(*due, call->give_up_micros);
   }
@@ -238,11 +237,11 @@ void Requester::Settle(Link* link, const std::shared_ptr<Call>& call,
   if (call->settled) return;
   call->settled = true;
   call->answer = std::move(answer);
-  const bool bytes_follow = call->answer.ok() && call->answer->length > 0 &&
-                            !call->answer->bytes_inline &&
-                            call->out.message.operation == Operation::kRead;
+  call->bytes_follow = call->answer.ok() && call->answer->length > 0 &&
+                       !call->answer->bytes_inline &&
+                       call->out.message.operation == Operation::kRead;
   const int64_t now = clock_->MonotonicMicros();
-  if (call->receive != nullptr && !bytes_follow) {
+  if (call->receive != nullptr && !call->bytes_follow) {
     call->give_up_micros = now + kCancelMicros;
     link->endpoint->Cancel(call->receive);
   } else if (call->pending > 0) {

@@ -55,7 +55,7 @@ class Requester {
     Outgoing out;
     bool sent = false;        // the request message
     bool settled = false;     // the answer is known
-    bool expired = false;     // its deadline passed, the receive is being taken back
+    bool bytes_follow = false;  // beside the answer, which is a read's
     int pending = 0;          // fabric operations that use the caller's buffer
     FabricOp* receive = nullptr;
     std::string ready;        // of a write: where the bytes go, once the owner is ready

@@ -29,7 +29,7 @@ constexpr size_t kMaxCompletions = 8192;
 // Requests given to the engine and not yet seen by its progress thread.
 constexpr size_t kMaxSubmitted = 65536;
 // Connections are made and accepted by whoever polls; some providers wake nobody for that.
-constexpr int64_t kMaxSleepMicros = 50'000;
+constexpr int64_t kMaxSleepMicros = 20'000;
 
 bool Within(std::span<const std::byte> part, std::span<const std::byte> whole) {
   return part.empty() ||
