@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "cli/agent_control.h"
 #include "cli/call_meta.h"
 #include "cli/control.h"
 #include "cli/daemon_config.h"
@@ -17,21 +18,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kAskMicros = 3'000'000;
-
-json UsageJson(const meta::NodeUsage& usage) {
-  return {{"memory_used", usage.memory_used()},
-          {"memory_capacity", usage.memory_capacity()},
-          {"disk_used", usage.disk_used()},
-          {"disk_capacity", usage.disk_capacity()},
-          {"objects", usage.objects()},
-          {"buffer_used", usage.buffer_used()},
-          {"buffer_capacity", usage.buffer_capacity()},
-          {"pulled_bytes", usage.pulled_bytes()},
-          {"served_bytes", usage.served_bytes()},
-          {"local_bytes", usage.local_bytes()},
-          {"durable_read_bytes", usage.durable_read_bytes()},
-          {"durable_written_bytes", usage.durable_written_bytes()}};
-}
 
 std::string JoinPath(const std::string& a, const std::string& b) {
   if (a.empty() || b.empty()) return a + b;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <thread>
 
+#include "cli/agent_control.h"
 #include "cli/call_meta.h"
 #include "cli/commands.h"
 #include "cli/control.h"
@@ -63,6 +64,15 @@ Status Serve(NodeOptions* options) {
   BlockStopSignals();
   F3_ASSIGN_OR_RETURN(std::unique_ptr<fs::NodeAgent> agent,
                       fs::NodeAgent::Start(config.agent, key));
+  std::unique_ptr<ControlThread> control;
+  if (!config.agent.control_socket.empty()) {
+    F3_ASSIGN_OR_RETURN(ControlListener listener,
+                        ControlListener::Listen(config.agent.control_socket));
+    control = std::make_unique<ControlThread>(
+        std::move(listener), [&agent, &config](const json& request) {
+          return AnswerAgentControl(agent.get(), config.agent.metadata_server, request);
+        });
+  }
   PublishControlSocket(config.agent, true);
   spdlog::info("node {} is up with {} mounts", config.agent.name, config.agent.mounts.size());
   // Ends with the last mount, when somebody unmounts it from outside.
@@ -72,6 +82,7 @@ Status Serve(NodeOptions* options) {
   });
   WaitForStopSignal();
   spdlog::info("stopping");
+  control.reset();
   Status stopped = agent->Stop();
   watcher.join();
   PublishControlSocket(config.agent, false);

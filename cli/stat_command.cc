@@ -53,7 +53,9 @@ Result<json> Describe(const std::string& path, const Target& target) {
   }
   // What only the agent of this mount knows: which tier the local object is in.
   auto local = AskControl(subject.location.control,
-                          {{"op", "stat"}, {"path", subject.location.path}}, 3'000'000);
+                          {{"op", "stat"}, {"ino", attr.ino()},
+                           {"incarnation", attr.incarnation()}},
+                          3'000'000);
   if (local.ok()) out["local"] = *local;
   return out;
 }
@@ -86,6 +88,11 @@ Status Show(const std::vector<std::string>& paths, const Target& target, bool as
       copies += (copies.empty() ? "" : ", ") + copy.get<std::string>();
     }
     line("copies", copies);
+    if (one.contains("local")) {
+      const json& local = one["local"];
+      line("here", local.value("role", "") + ", " + local.value("tier", "") + " tier, " +
+                       FormatBytes(local.value("allocated_bytes", uint64_t{0})) + " allocated");
+    }
     line("tier", one.value("tier", ""));
     if (one.value("ttl_s", uint64_t{0}) > 0) {
       line("ttl", std::to_string(one.value("ttl_s", uint64_t{0})) + " s");

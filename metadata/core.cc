@@ -81,6 +81,7 @@ Status MetadataCore::Load() {
   });
   F3_RETURN_IF_ERROR(committed.ok() ? Status() : committed.status());
   ids_ = std::make_unique<EpochIds>(epoch_);
+  F3_RETURN_IF_ERROR(CreateFirstVolume());
   auto txn = store_->Begin();
   auto load = [&](Row kind, auto&& each) -> Status {
     F3_ASSIGN_OR_RETURN(auto rows, txn->Scan(RowKey(kind), PrefixEnd(RowKey(kind)), SIZE_MAX));
@@ -108,6 +109,25 @@ Status MetadataCore::Load() {
                                 std::move(*row.mutable_reply()));
     return Status();
   });
+}
+
+// An empty store gets the volume that people mount without naming one.
+Status MetadataCore::CreateFirstVolume() {
+  auto committed = RunTxn(store_.get(), Durability::kSynced, [&](Transaction& txn) -> Status {
+    const std::string volumes = RowKey(Row::kVolume);
+    F3_ASSIGN_OR_RETURN(auto rows, txn.Scan(volumes, PrefixEnd(volumes), 1));
+    if (!rows.empty()) return Status();
+    OpContext context;
+    context.txn = &txn;
+    context.now_ns = options_.clock->WallNanos();
+    context.ids = ids_.get();
+    CreateVolumeOp op;
+    op.set_name("default");
+    op.set_mode(0755);
+    Reply reply;
+    return DoCreateVolume(context, op, &reply);
+  });
+  return committed.ok() ? Status() : committed.status();
 }
 
 void MetadataCore::Finish(const Status& status, Reply* reply) const {

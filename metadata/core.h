@@ -87,6 +87,7 @@ class MetadataCore {
 
   MetadataCore(const Options& options, const ClusterKey& key, std::unique_ptr<KvStore> store);
   Status Load();
+  Status CreateFirstVolume();
 
   void HandleRead(const Request& request, const Done& done);
   void HandleMutation(Request request, Done done);

@@ -1,0 +1,23 @@
+// What a node agent answers on its control socket.
+#ifndef F3_CLI_AGENT_CONTROL_H_
+#define F3_CLI_AGENT_CONTROL_H_
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "common/status.h"
+#include "fs_client/node_agent.h"
+
+namespace f3::cli {
+
+// Operations: "status" (mounts, usage, memory, connection), "verify" ("repair": true removes
+// corrupted copies) and "stat" ("ino", "incarnation": the object here). InvalidArgument for others.
+// Thread-safe.
+Result<nlohmann::json> AnswerAgentControl(fs::NodeAgent* agent, const std::string& metadata_server,
+                                          const nlohmann::json& request);
+
+nlohmann::json UsageJson(const meta::NodeUsage& usage);
+
+}  // namespace f3::cli
+
+#endif  // F3_CLI_AGENT_CONTROL_H_
