@@ -20,8 +20,9 @@ struct Rates {
 // The agent's counts of FUSE requests by name.
 std::map<std::string, uint64_t> Upcalls(const Options& options) {
   std::map<std::string, uint64_t> counts;
-  nlohmann::json status = AgentStatus(options.layout, 0);
-  for (const auto& [name, count] : status.value("upcalls", nlohmann::json::object()).items()) {
+  const nlohmann::json status = AgentStatus(options.layout, 0);
+  const nlohmann::json upcalls = status.value("upcalls", nlohmann::json::object());
+  for (const auto& [name, count] : upcalls.items()) {
     if (count.is_number_unsigned()) counts[name] = count.get<uint64_t>();
   }
   return counts;

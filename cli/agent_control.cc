@@ -24,6 +24,7 @@ json AgentStatus(fs::NodeAgent* agent, const std::string& metadata_server) {
   json out = {{"metadata_server", metadata_server},
               {"connected", agent->connected()},
               {"usage", UsageJson(agent->Usage())},
+              {"upcalls", agent->Requests()},
               {"mounts", json::array()},
               {"memory", json::array()}};
   for (const fs::MountOptions& mount : agent->Mounts()) {

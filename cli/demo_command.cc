@@ -115,7 +115,8 @@ Result<VideoInfo> Probe(const std::string& file) {
 
 Counters Read(const ClusterLayout& layout) {
   Counters sum;
-  for (const auto& node : ClusterStatus(layout)["nodes"]) {
+  const json status = ClusterStatus(layout);
+  for (const auto& node : status["nodes"]) {
     json usage = node.value("usage", json::object());
     sum.pulled += usage.value("pulled_bytes", uint64_t{0});
     sum.durable_read += usage.value("durable_read_bytes", uint64_t{0});

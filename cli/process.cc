@@ -243,7 +243,11 @@ bool StopProcess(const Daemon& daemon, int64_t patience_micros) {
 
 std::string SelfPath() {
   std::error_code error;
-  return std::filesystem::read_symlink("/proc/self/exe", error).string();
+  std::string path = std::filesystem::read_symlink("/proc/self/exe", error).string();
+  // The program was replaced while this one runs: what it starts is the new one.
+  constexpr std::string_view kDeleted = " (deleted)";
+  if (path.ends_with(kDeleted)) path.resize(path.size() - kDeleted.size());
+  return path;
 }
 
 }  // namespace f3::cli

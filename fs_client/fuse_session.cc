@@ -249,6 +249,7 @@ void FuseImpl::ServeOne(std::unique_ptr<RequestBuffer>* buffer, size_t size) {
   if (size < sizeof(fuse_in_header)) return;
   std::memcpy(&current.header, bytes, sizeof(current.header));
   current.buffer = buffer;
+  if (current.header.opcode <= kernel::kMaxOpcode) ++requests_[current.header.opcode];
   const std::byte* body = bytes + sizeof(fuse_in_header);
   const size_t body_size = size - sizeof(fuse_in_header);
   if (current.header.opcode == FUSE_INIT) {
@@ -274,6 +275,16 @@ void FuseImpl::ServeOne(std::unique_ptr<RequestBuffer>* buffer, size_t size) {
   }
   current.kept = nullptr;
   current.buffer = nullptr;
+}
+
+std::map<std::string, uint64_t> FuseImpl::Requests() const {
+  std::map<std::string, uint64_t> counts;
+  for (uint32_t opcode = 0; opcode < requests_.size(); ++opcode) {
+    const char* name = kernel::RequestName(opcode);
+    const uint64_t count = requests_[opcode];
+    if (name != nullptr && count > 0) counts[name] = count;
+  }
+  return counts;
 }
 
 void FuseImpl::ReleaseAll() {

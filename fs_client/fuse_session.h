@@ -7,6 +7,7 @@
 #define F3_FS_CLIENT_FUSE_SESSION_H_
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -49,6 +50,8 @@ class FuseSession : public KernelCache {
   // False: nothing is cached by the kernel from now on. For agents with several mounts, whose
   // leases are one session's.
   virtual void SetCaching(bool on) = 0;
+  // How many requests of each kind came from the kernel since the mount, by name ("lookup", …).
+  virtual std::map<std::string, uint64_t> Requests() const = 0;
 };
 
 }  // namespace f3::fs

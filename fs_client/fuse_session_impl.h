@@ -14,6 +14,7 @@
 #define FUSE_USE_VERSION 314
 #include <fuse3/fuse_lowlevel.h>
 
+#include <array>
 #include <atomic>
 #include <deque>
 #include <map>
@@ -106,6 +107,7 @@ class FuseImpl : public FuseSession {
   void OnLockAvailable(Ino ino) override;
   void DropCaches() override;
   void SetCaching(bool on) override { caching_ = on; }
+  std::map<std::string, uint64_t> Requests() const override;
 
   void InvalidateInode(Ino ino, bool data, uint64_t offset, uint64_t length,
                        std::function<void()> done) override;
@@ -243,6 +245,7 @@ class FuseImpl : public FuseSession {
   fuse_session* session_ = nullptr;  // constant while threads run
   int fd_ = -1;                      // likewise; owned by session_
   UniqueFd wake_;                    // readable: the threads end
+  std::array<std::atomic<uint64_t>, kernel::kMaxOpcode + 1> requests_{};
   std::atomic<bool> passthrough_{false};
   std::atomic<bool> names_droppable_{false};  // the kernel has kNotifyIncEpoch
   std::atomic<bool> caching_{true};

@@ -51,6 +51,7 @@ class Agent : public NodeAgent, public meta::SessionListener {
   Status Unmount(const std::string& dir) override;
   std::vector<MountOptions> Mounts() override;
   bool Passthrough(const std::string& dir) override;
+  std::map<std::string, uint64_t> Requests() override;
   meta::NodeUsage Usage() override;
   bool connected() override { return meta_->connected(); }
   std::vector<storage::MemoryLedger::Line> Memory() override { return ledger_.lines(); }
@@ -310,6 +311,14 @@ bool Agent::Passthrough(const std::string& dir) {
   auto found = mounts_.find(dir);
   return found != mounts_.end() && found->second.session != nullptr &&
          found->second.session->passthrough();
+}
+
+std::map<std::string, uint64_t> Agent::Requests() {
+  std::map<std::string, uint64_t> sum;
+  for (const SessionRef& session : Sessions()) {
+    for (const auto& [name, count] : session->Requests()) sum[name] += count;
+  }
+  return sum;
 }
 
 meta::NodeUsage Agent::Usage() {

@@ -4,6 +4,7 @@
 #define F3_FS_CLIENT_NODE_AGENT_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -62,6 +63,8 @@ class NodeAgent {
   virtual std::vector<MountOptions> Mounts() = 0;
   // Whether the kernel serves local files directly on the mount at `dir`.
   virtual bool Passthrough(const std::string& dir) = 0;
+  // Requests of the kernel so far, by name, over all mounts that are there now.
+  virtual std::map<std::string, uint64_t> Requests() = 0;
   virtual meta::NodeUsage Usage() = 0;
   virtual bool connected() = 0;
   // Who may hold how much memory, and does.

@@ -3,9 +3,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <string>
-#include <vector>
 
 #include "common/unique_fd.h"
 
@@ -15,21 +16,41 @@ namespace {
 constexpr int64_t kFlagExiting = 0x4;  // PF_EXITING
 constexpr int kMaxAncestors = 64;
 
-// Numbers of fields as in proc(5), counted from 1; the first after the name is 3.
-constexpr size_t kParentField = 4, kSessionField = 6, kFlagsField = 9, kExitCodeField = 52;
+// Numbers of fields of /proc/PID/stat as in proc(5); the first after the name is 3.
+constexpr size_t kFirstField = 3, kFlagsField = 9, kExitCodeField = 52;
 
+std::string ReadProcFile(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return "";
+  char text[8192];
+  const ssize_t n = ::read(fd.get(), text, sizeof(text));
+  return n <= 0 ? "" : std::string(text, static_cast<size_t>(n));
+}
+
+// Reading /proc/PID/stat waits for an exec that is under way in PID, and that may be waiting for
+// the answer that we are about to give (it closes files). /proc/PID/status and /proc/PID/exe do
+// not wait; and a process that exits has no program any more.
 class RealProbe : public ProcessProbe {
  public:
   Result<ProcessStat> Stat(int32_t pid) override {
-    const std::string path = "/proc/" + std::to_string(pid) + "/stat";
-    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd.valid()) return Status::NotFound("no process " + std::to_string(pid));
-    char text[2048];
-    const ssize_t n = ::read(fd.get(), text, sizeof(text));
-    if (n <= 0) return Status::NotFound("no process " + std::to_string(pid));
-    return ParseProcessStat(std::string_view(text, static_cast<size_t>(n)));
+    const std::string dir = "/proc/" + std::to_string(pid);
+    const std::string status = ReadProcFile(dir + "/status");
+    if (status.empty()) return Status::NotFound("no process " + std::to_string(pid));
+    F3_ASSIGN_OR_RETURN(ProcessStat stat, ParseProcessStatus(status));
+    char program[8];
+    if (::readlink((dir + "/exe").c_str(), program, sizeof(program)) < 0 && errno == ENOENT) {
+      stat.dying_from_signal = ExitsBySignal(ReadProcFile(dir + "/stat"));
+    }
+    return stat;
   }
 };
+
+int64_t NumberIn(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  int64_t value = -1;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
 
 }  // namespace
 
@@ -38,33 +59,35 @@ ProcessProbe* ProcessProbe::Real() {
   return probe;
 }
 
-Result<ProcessStat> ParseProcessStat(std::string_view text) {
+Result<ProcessStat> ParseProcessStatus(std::string_view text) {
+  // The first line, "Name:", may hold anything but a line break, which is escaped.
+  auto field = [text](std::string_view name) -> int64_t {
+    const size_t at = text.find(name);
+    return at == std::string_view::npos ? -1 : NumberIn(text.substr(at + name.size()));
+  };
+  ProcessStat stat;
+  const int64_t pid = field("\nPid:"), parent = field("\nPPid:");
+  if (pid < 0 || parent < 0) return Status::Internal("unexpected /proc/PID/status");
+  stat.pid = static_cast<int32_t>(pid);
+  stat.parent = static_cast<int32_t>(parent);
+  // As seen from this process's namespace, then from inner ones.
+  stat.session = static_cast<int32_t>(std::max<int64_t>(field("\nNSsid:"), 0));
+  return stat;
+}
+
+bool ExitsBySignal(std::string_view text) {
   // The name, in parentheses, may hold anything, parentheses and spaces too.
   const size_t name_end = text.rfind(')');
-  if (name_end == std::string_view::npos) return Status::Internal("unexpected /proc/PID/stat");
-  std::vector<std::string_view> fields = {"", "", ""};  // 0 is unused; pid; name
-  size_t at = name_end + 1;
-  while (at < text.size()) {
-    while (at < text.size() && (text[at] == ' ' || text[at] == '\n')) ++at;
-    const size_t begin = at;
-    while (at < text.size() && text[at] != ' ' && text[at] != '\n') ++at;
-    if (at > begin) fields.push_back(text.substr(begin, at - begin));
+  if (name_end == std::string_view::npos) return false;
+  int64_t flags = 0, exit_code = 0;
+  size_t number = kFirstField;
+  for (size_t at = name_end + 2; at < text.size(); ++number) {
+    if (number == kFlagsField) flags = NumberIn(text.substr(at));
+    if (number == kExitCodeField) exit_code = NumberIn(text.substr(at));
+    const size_t space = text.find(' ', at);
+    at = space == std::string_view::npos ? text.size() : space + 1;
   }
-  auto number = [](std::string_view field) {
-    int64_t value = 0;
-    std::from_chars(field.data(), field.data() + field.size(), value);
-    return value;
-  };
-  if (fields.size() <= kFlagsField) return Status::Internal("short /proc/PID/stat");
-  ProcessStat stat;
-  stat.pid = static_cast<int32_t>(number(text));
-  stat.parent = static_cast<int32_t>(number(fields[kParentField]));
-  stat.session = static_cast<int32_t>(number(fields[kSessionField]));
-  if (fields.size() > kExitCodeField) {
-    stat.dying_from_signal = (number(fields[kFlagsField]) & kFlagExiting) != 0 &&
-                             (number(fields[kExitCodeField]) & 0x7f) != 0;
-  }
-  return stat;
+  return (flags & kFlagExiting) != 0 && (exit_code & 0x7f) != 0;
 }
 
 bool BelongTogether(ProcessProbe* probe, int32_t reader, int32_t writer, int32_t writer_session) {

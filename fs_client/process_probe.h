@@ -19,14 +19,16 @@ struct ProcessStat {
 class ProcessProbe {
  public:
   virtual ~ProcessProbe() = default;
-  // NotFound when there is no such process.
+  // NotFound when there is no such process. Never waits for the process.
   virtual Result<ProcessStat> Stat(int32_t pid) = 0;
   // Reads /proc. Never destroyed.
   static ProcessProbe* Real();
 };
 
-// Parses the text of /proc/PID/stat.
-Result<ProcessStat> ParseProcessStat(std::string_view text);
+// Parses the text of /proc/PID/status, which does not say how a process dies.
+Result<ProcessStat> ParseProcessStatus(std::string_view text);
+// By the text of /proc/PID/stat: the process is exiting, and a signal is the reason.
+bool ExitsBySignal(std::string_view text);
 
 // True when `reader` and the writer belong together, so that waiting for the writer could be
 // waiting for oneself: same process session, or the writer is an ancestor of the reader.

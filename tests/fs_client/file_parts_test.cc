@@ -215,25 +215,34 @@ TEST(KernelModes, CachedHandlesStayCached) {
             ServeMode::kPassthrough);
 }
 
-TEST(ProcessProbe, ParsesStat) {
-  std::string text = "42 (a) b (c) S 7 42 13 0 -1 4194560";
-  for (int field = 10; field <= 51; ++field) text += " 0";
-  text += " 9\n";
-  auto stat = ParseProcessStat(text);
+TEST(ProcessProbe, ParsesStatus) {
+  auto stat = ParseProcessStatus(
+      "Name:\ta (b) Pid:\nUmask:\t0022\nTgid:\t41\nPid:\t42\nPPid:\t7\nNSsid:\t13\t1\n");
   ASSERT_TRUE(stat.ok());
   EXPECT_EQ(stat->pid, 42);
   EXPECT_EQ(stat->parent, 7);
   EXPECT_EQ(stat->session, 13);
-  EXPECT_FALSE(stat->dying_from_signal);  // an exit code, but it is not exiting
+  EXPECT_FALSE(ParseProcessStatus("nothing").ok());
+  auto self = ProcessProbe::Real()->Stat(::getpid());
+  ASSERT_TRUE(self.ok());
+  EXPECT_EQ(self->parent, ::getppid());
+  EXPECT_EQ(self->session, ::getsid(0));
+  EXPECT_FALSE(self->dying_from_signal);
+  EXPECT_FALSE(ProcessProbe::Real()->Stat(-5).ok());
+}
+
+TEST(ProcessProbe, TellsDeathBySignalFromExit) {
+  std::string text = "42 (a) b (c) S 7 42 13 0 -1 4194560";
+  for (int field = 10; field <= 51; ++field) text += " 0";
+  text += " 9\n";
+  EXPECT_FALSE(ExitsBySignal(text));  // an exit code, but it is not exiting
   auto dying = text;
   dying.replace(dying.find("4194560"), 7, "4194308");  // PF_EXITING
-  EXPECT_TRUE(ParseProcessStat(dying)->dying_from_signal);
+  EXPECT_TRUE(ExitsBySignal(dying));
   auto exited = dying;
   exited.replace(exited.rfind(" 9"), 2, " 256");  // exit(1)
-  EXPECT_FALSE(ParseProcessStat(exited)->dying_from_signal);
-  EXPECT_FALSE(ParseProcessStat("nothing").ok());
-  EXPECT_EQ(ProcessProbe::Real()->Stat(::getpid())->parent, ::getppid());
-  EXPECT_FALSE(ProcessProbe::Real()->Stat(-5).ok());
+  EXPECT_FALSE(ExitsBySignal(exited));
+  EXPECT_FALSE(ExitsBySignal("nothing"));
 }
 
 TEST(ProcessProbe, WhoBelongsTogether) {

@@ -200,7 +200,9 @@ TEST(FileRemoteLocks, TwoNodesTakeTurns) {
       SimKernel* mount = world.n(node + 1);
       EXPECT_OK(Lock(world.node(node + 1), ino));
       std::string text = *mount->Read(files[node], 4096, 4);
-      if (turn > 0) EXPECT_EQ(text, std::to_string(1000 + counter));
+      if (turn > 0) {
+        EXPECT_EQ(text, std::to_string(1000 + counter));
+      }
       ++counter;
       EXPECT_OK(mount->Write(files[node], 4096, std::to_string(1000 + counter)));
       EXPECT_OK(mount->Fsync(files[node]));
