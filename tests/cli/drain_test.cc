@@ -16,11 +16,11 @@ namespace {
 struct File {
   Ino ino = 0;
   Ino parent = 0;
-  std::string name;
+  std::string name{};
   bool directory = false;
   meta::FileClass file_class = meta::CLASS_EPHEMERAL;
   uint64_t home = 2;
-  std::string content;
+  std::string content{};
 };
 
 // A namespace of one volume; reading a file in `mount_` makes a copy on node 1 when it is looked
