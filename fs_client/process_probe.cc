@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <string>
 
@@ -28,8 +27,8 @@ std::string ReadProcFile(const std::string& path) {
 }
 
 // Reading /proc/PID/stat waits for an exec that is under way in PID, and that may be waiting for
-// the answer that we are about to give (it closes files). /proc/PID/status and /proc/PID/exe do
-// not wait; and a process that exits has no program any more.
+// the answer that we are about to give (it closes files). /proc/PID/status does not wait, and tells
+// that a process has no memory any more: then it exits and execs nothing.
 class RealProbe : public ProcessProbe {
  public:
   Result<ProcessStat> Stat(int32_t pid) override {
@@ -37,8 +36,7 @@ class RealProbe : public ProcessProbe {
     const std::string status = ReadProcFile(dir + "/status");
     if (status.empty()) return Status::NotFound("no process " + std::to_string(pid));
     F3_ASSIGN_OR_RETURN(ProcessStat stat, ParseProcessStatus(status));
-    char program[8];
-    if (::readlink((dir + "/exe").c_str(), program, sizeof(program)) < 0 && errno == ENOENT) {
+    if (status.find("\nVmSize:") == std::string::npos) {
       stat.dying_from_signal = ExitsBySignal(ReadProcFile(dir + "/stat"));
     }
     return stat;
