@@ -21,6 +21,7 @@ using nlohmann::json;
 
 constexpr size_t kBlock = 1 << 20;
 constexpr int64_t kPatienceMicros = 120'000'000;
+constexpr double kStreamBytesPerMicro = 209.7;
 
 std::vector<std::string> Inside(const cli::ClusterNode& node, std::vector<std::string> argv) {
   if (node.netns.empty()) return argv;
@@ -146,6 +147,10 @@ Result<Report> RunFollow(const Options& options) {
       if (::write(fd.get(), buffer.data(), kBlock) != static_cast<ssize_t>(kBlock)) {
         status = Status::FromErrno(errno, "write " + path);
       }
+      // A producer that computes what it writes: 200 MiB/s, which is 5 s for 1 GiB.
+      const int64_t due = start + static_cast<int64_t>((at + kBlock) / kStreamBytesPerMicro);
+      const int64_t early = due - Clock::Real()->MonotonicMicros();
+      if (early > 0) ::usleep(static_cast<useconds_t>(early));
     }
     if (status.ok() && ::close(fd.Release()) != 0)
       status = Status::FromErrno(errno, "close " + path);

@@ -293,9 +293,8 @@ std::vector<meta::CloseOp> FileManagerImpl::OpenFiles() {
 Status FileManagerImpl::Recover() {
   std::vector<storage::ObjectInfo> kept;
   for (const storage::ObjectInfo& info : options_.objects->List()) {
-    // Opened since the start: not left by the last one.
-    if (FindInode(info.key.ino) != nullptr) continue;
     if (info.role == storage::Role::kStaging || info.role == storage::Role::kFilling) {
+      if (FindInode(info.key.ino) != nullptr) continue;  // of this start, not left by the last
       DropHeld(info.key);
       F3_RETURN_IF_ERROR(options_.objects->Remove(info.key));
     } else {
@@ -323,6 +322,8 @@ Status FileManagerImpl::Recover() {
     }
   } while (at < kept.size());
   for (const storage::ObjectInfo& info : kept) {
+    // The server must hear of what is open, or take it for lost; its handles see to the rest.
+    if (FindInode(info.key.ino) != nullptr) continue;
     if (unwanted.count(info.key) > 0) {
       DropHeld(info.key);
       F3_RETURN_IF_ERROR(options_.objects->Remove(info.key));
