@@ -59,7 +59,8 @@ Result<json> VerifyObjects(fs::NodeAgent* agent, bool repair) {
 }
 
 Result<json> DescribeObject(fs::NodeAgent* agent, const json& request) {
-  const ObjectKey key = {request.value("ino", Ino{0}), request.value("incarnation", Incarnation{0})};
+  const ObjectKey key = {request.value("ino", Ino{0}),
+                         request.value("incarnation", Incarnation{0})};
   F3_ASSIGN_OR_RETURN(storage::ObjectInfo info, agent->FindObject(key));
   return json{{"role", Name(info.role)},
               {"tier", info.tier == storage::TierKind::kMemory ? "memory" : "disk"},

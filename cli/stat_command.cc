@@ -52,10 +52,9 @@ Result<json> Describe(const std::string& path, const Target& target) {
     }
   }
   // What only the agent of this mount knows: which tier the local object is in.
-  auto local = AskControl(subject.location.control,
-                          {{"op", "stat"}, {"ino", attr.ino()},
-                           {"incarnation", attr.incarnation()}},
-                          3'000'000);
+  auto local = AskControl(
+      subject.location.control,
+      {{"op", "stat"}, {"ino", attr.ino()}, {"incarnation", attr.incarnation()}}, 3'000'000);
   if (local.ok()) out["local"] = *local;
   return out;
 }

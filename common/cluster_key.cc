@@ -24,9 +24,8 @@ std::array<unsigned char, 32> Derive(std::string_view secret, std::string_view p
                      reinterpret_cast<const unsigned char*>(secret.data()), secret.size(), nullptr,
                      0);
   std::array<unsigned char, 32> key;
-  crypto_generichash(key.data(), key.size(),
-                     reinterpret_cast<const unsigned char*>(purpose.data()), purpose.size(),
-                     root.data(), root.size());
+  crypto_generichash(key.data(), key.size(), reinterpret_cast<const unsigned char*>(purpose.data()),
+                     purpose.size(), root.data(), root.size());
   return key;
 }
 
@@ -52,8 +51,9 @@ T Take(std::string_view* in) {
 Result<ClusterKey> ClusterKey::FromSecret(std::string_view secret) {
   if (sodium_init() < 0) return Status::Internal("libsodium cannot start on this machine");
   if (secret.size() < kMinSecretBytes) {
-    return Status::InvalidArgument("the cluster secret is shorter than 16 bytes; make one with "
-                                   "`head -c 32 /dev/urandom | base64`");
+    return Status::InvalidArgument(
+        "the cluster secret is shorter than 16 bytes; make one with "
+        "`head -c 32 /dev/urandom | base64`");
   }
   ClusterKey key;
   key.capability_key_ = Derive(secret, "f3 capability 1");

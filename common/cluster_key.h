@@ -19,7 +19,7 @@ namespace f3 {
 // The right to read or write one object at one node until a point in time.
 struct Capability {
   SessionId session = 0;
-  NodeId node = 0;       // the node that may accept it
+  NodeId node = 0;  // the node that may accept it
   ObjectKey object;
   bool write = false;
   int64_t expires_wall_nanos = 0;

@@ -30,30 +30,73 @@ Status::Status(Code code, std::string message) {
 Status Status::FromErrno(int err, std::string_view what) {
   Code code = Code::kIo;
   switch (err) {
-    case ENOENT: code = Code::kNotFound; break;
-    case EEXIST: code = Code::kExists; break;
+    case ENOENT:
+      code = Code::kNotFound;
+      break;
+    case EEXIST:
+      code = Code::kExists;
+      break;
     case ENOSPC:
-    case EDQUOT: code = Code::kNoSpace; break;
-    case EACCES: code = Code::kAccessDenied; break;
-    case EPERM: code = Code::kNotPermitted; break;
-    case EBUSY: code = Code::kBusy; break;
-    case ENOMEM: code = Code::kNoMemory; break;
-    case EINVAL: code = Code::kInvalidArgument; break;
-    case ENOTDIR: code = Code::kNotDirectory; break;
-    case EISDIR: code = Code::kIsDirectory; break;
-    case ENOTEMPTY: code = Code::kNotEmpty; break;
-    case ENAMETOOLONG: code = Code::kNameTooLong; break;
-    case ELOOP: code = Code::kLoop; break;
-    case EROFS: code = Code::kReadOnly; break;
-    case EFBIG: code = Code::kFileTooBig; break;
-    case EAGAIN: code = Code::kAgain; break;
-    case EINTR: code = Code::kInterrupted; break;
-    case ENODATA: code = Code::kNoAttribute; break;
-    case EOPNOTSUPP: code = Code::kNotSupported; break;
-    case ETIMEDOUT: code = Code::kTimeout; break;
+    case EDQUOT:
+      code = Code::kNoSpace;
+      break;
+    case EACCES:
+      code = Code::kAccessDenied;
+      break;
+    case EPERM:
+      code = Code::kNotPermitted;
+      break;
+    case EBUSY:
+      code = Code::kBusy;
+      break;
+    case ENOMEM:
+      code = Code::kNoMemory;
+      break;
+    case EINVAL:
+      code = Code::kInvalidArgument;
+      break;
+    case ENOTDIR:
+      code = Code::kNotDirectory;
+      break;
+    case EISDIR:
+      code = Code::kIsDirectory;
+      break;
+    case ENOTEMPTY:
+      code = Code::kNotEmpty;
+      break;
+    case ENAMETOOLONG:
+      code = Code::kNameTooLong;
+      break;
+    case ELOOP:
+      code = Code::kLoop;
+      break;
+    case EROFS:
+      code = Code::kReadOnly;
+      break;
+    case EFBIG:
+      code = Code::kFileTooBig;
+      break;
+    case EAGAIN:
+      code = Code::kAgain;
+      break;
+    case EINTR:
+      code = Code::kInterrupted;
+      break;
+    case ENODATA:
+      code = Code::kNoAttribute;
+      break;
+    case EOPNOTSUPP:
+      code = Code::kNotSupported;
+      break;
+    case ETIMEDOUT:
+      code = Code::kTimeout;
+      break;
     case ENODEV:
-    case ENXIO: code = Code::kNoDevice; break;
-    default: break;
+    case ENXIO:
+      code = Code::kNoDevice;
+      break;
+    default:
+      break;
   }
   return Status(code, std::string(what) + ": " + std::strerror(err));
 }

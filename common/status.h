@@ -16,54 +16,54 @@
 namespace f3 {
 
 // X(name, number, errno). 1xx common, 2xx metadata, 3xx storage, 4xx transfer.
-#define F3_STATUS_CODES(X)              \
-  X(InvalidArgument, 101, EINVAL)       \
-  X(Io, 102, EIO)                       \
-  X(Timeout, 103, ETIMEDOUT)            \
-  X(Interrupted, 104, EINTR)            \
-  X(Again, 105, EAGAIN)                 \
-  X(NoMemory, 106, ENOMEM)              \
-  X(NotSupported, 107, EOPNOTSUPP)      \
-  X(Internal, 108, EIO)                 \
-  X(Corruption, 109, EIO)               \
-  X(AccessDenied, 110, EACCES)          \
-  X(NotPermitted, 111, EPERM)           \
-  X(Busy, 112, EBUSY)                   \
-  X(NoSpace, 113, ENOSPC)               \
-  X(Unauthenticated, 114, EACCES)       \
-  X(BadConfig, 115, EINVAL)             \
-  X(NoDevice, 116, ENODEV)              \
-  X(NotFound, 201, ENOENT)              \
-  X(Exists, 202, EEXIST)                \
-  X(NotDirectory, 203, ENOTDIR)         \
-  X(IsDirectory, 204, EISDIR)           \
-  X(NotEmpty, 205, ENOTEMPTY)           \
-  X(NameTooLong, 206, ENAMETOOLONG)     \
-  X(TooManyLinks, 207, EMLINK)          \
-  X(CrossDevice, 208, EXDEV)            \
-  X(Stale, 209, ESTALE)                 \
-  X(NoAttribute, 210, ENODATA)          \
-  X(Range, 211, ERANGE)                 \
-  X(Loop, 212, ELOOP)                   \
-  X(FileTooBig, 213, EFBIG)             \
-  X(Deadlock, 214, EDEADLK)             \
-  X(Conflict, 215, EAGAIN)              \
-  X(SessionExpired, 216, EIO)           \
-  X(Grace, 217, EAGAIN)                 \
-  X(ReadOnly, 218, EROFS)               \
-  X(NoLocks, 219, ENOLCK)               \
-  X(NeedsConversion, 220, EXDEV)        \
-  X(Lost, 301, EIO)                     \
-  X(Unavailable, 302, EIO)              \
-  X(TierFull, 303, ENOSPC)              \
-  X(ObjectMissing, 304, EIO)            \
-  X(WrongVersion, 305, ESTALE)          \
-  X(PeerUnreachable, 401, EIO)          \
-  X(WrongEpoch, 402, EIO)               \
-  X(TokenInvalid, 403, EACCES)          \
-  X(TokenExpired, 404, EACCES)          \
-  X(Checksum, 405, EIO)                 \
-  X(WriterVanished, 406, EIO)           \
+#define F3_STATUS_CODES(X)          \
+  X(InvalidArgument, 101, EINVAL)   \
+  X(Io, 102, EIO)                   \
+  X(Timeout, 103, ETIMEDOUT)        \
+  X(Interrupted, 104, EINTR)        \
+  X(Again, 105, EAGAIN)             \
+  X(NoMemory, 106, ENOMEM)          \
+  X(NotSupported, 107, EOPNOTSUPP)  \
+  X(Internal, 108, EIO)             \
+  X(Corruption, 109, EIO)           \
+  X(AccessDenied, 110, EACCES)      \
+  X(NotPermitted, 111, EPERM)       \
+  X(Busy, 112, EBUSY)               \
+  X(NoSpace, 113, ENOSPC)           \
+  X(Unauthenticated, 114, EACCES)   \
+  X(BadConfig, 115, EINVAL)         \
+  X(NoDevice, 116, ENODEV)          \
+  X(NotFound, 201, ENOENT)          \
+  X(Exists, 202, EEXIST)            \
+  X(NotDirectory, 203, ENOTDIR)     \
+  X(IsDirectory, 204, EISDIR)       \
+  X(NotEmpty, 205, ENOTEMPTY)       \
+  X(NameTooLong, 206, ENAMETOOLONG) \
+  X(TooManyLinks, 207, EMLINK)      \
+  X(CrossDevice, 208, EXDEV)        \
+  X(Stale, 209, ESTALE)             \
+  X(NoAttribute, 210, ENODATA)      \
+  X(Range, 211, ERANGE)             \
+  X(Loop, 212, ELOOP)               \
+  X(FileTooBig, 213, EFBIG)         \
+  X(Deadlock, 214, EDEADLK)         \
+  X(Conflict, 215, EAGAIN)          \
+  X(SessionExpired, 216, EIO)       \
+  X(Grace, 217, EAGAIN)             \
+  X(ReadOnly, 218, EROFS)           \
+  X(NoLocks, 219, ENOLCK)           \
+  X(NeedsConversion, 220, EXDEV)    \
+  X(Lost, 301, EIO)                 \
+  X(Unavailable, 302, EIO)          \
+  X(TierFull, 303, ENOSPC)          \
+  X(ObjectMissing, 304, EIO)        \
+  X(WrongVersion, 305, ESTALE)      \
+  X(PeerUnreachable, 401, EIO)      \
+  X(WrongEpoch, 402, EIO)           \
+  X(TokenInvalid, 403, EACCES)      \
+  X(TokenExpired, 404, EACCES)      \
+  X(Checksum, 405, EIO)             \
+  X(WriterVanished, 406, EIO)       \
   X(BadMessage, 407, EBADMSG)
 
 enum class Code : int {
@@ -117,7 +117,7 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}                     // NOLINT: implicit on purpose
+  Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit on purpose
   Result(Status status) : status_(std::move(status)) { assert(!status_.ok()); }  // NOLINT
 
   bool ok() const { return value_.has_value(); }
@@ -139,10 +139,10 @@ class [[nodiscard]] Result {
 
 #define F3_CONCAT_(a, b) a##b
 #define F3_CONCAT(a, b) F3_CONCAT_(a, b)
-#define F3_RETURN_IF_ERROR(expr)              \
-  do {                                        \
-    ::f3::Status f3_status_ = (expr);         \
-    if (!f3_status_.ok()) return f3_status_;  \
+#define F3_RETURN_IF_ERROR(expr)             \
+  do {                                       \
+    ::f3::Status f3_status_ = (expr);        \
+    if (!f3_status_.ok()) return f3_status_; \
   } while (0)
 #define F3_ASSIGN_OR_RETURN(lhs, expr) \
   F3_ASSIGN_OR_RETURN_(F3_CONCAT(f3_result_, __LINE__), lhs, expr)

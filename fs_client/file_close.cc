@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kFirstRetryMicros = 200'000;
 constexpr int64_t kLastRetryMicros = 30'000'000;
-constexpr int64_t kRemoteIdleMicros = 2'000'000;   // a peer that wrote is expected to write again
+constexpr int64_t kRemoteIdleMicros = 2'000'000;     // a peer that wrote is expected to write again
 constexpr int64_t kVanishedKeptMicros = 60'000'000;  // followers elsewhere have to hear of it
 
 int64_t Backoff(int attempts) {
@@ -99,15 +99,15 @@ void FileManagerImpl::SyncRemote(const InodeRef& inode, const ContentRef& conten
     return;
   }
   auto token = in_flight_.Begin();
-  content->home->Control(xdt::ControlOp::kSync, 0, 0, 0,
-                         [token, inode, sent, done = std::move(done)](
-                             const Result<xdt::ControlResult>& answer) {
-                           if (answer.ok()) {
-                             MutexLock lock(inode->mutex);
-                             inode->synced = std::max(inode->synced, sent);
-                           }
-                           done(answer.status());
-                         });
+  content->home->Control(
+      xdt::ControlOp::kSync, 0, 0, 0,
+      [token, inode, sent, done = std::move(done)](const Result<xdt::ControlResult>& answer) {
+        if (answer.ok()) {
+          MutexLock lock(inode->mutex);
+          inode->synced = std::max(inode->synced, sent);
+        }
+        done(answer.status());
+      });
 }
 
 void FileManagerImpl::Release(HandleId id) {
@@ -293,8 +293,8 @@ Status FileManagerImpl::SealHome(const InodeRef& inode, const ContentRef& conten
   // What was only staged in parts is no copy.
   const bool partial = content->fill != nullptr && !content->fill->complete();
   Status status = partial ? options_.objects->Remove(content->key)
-                          : content->object->Seal(version, durable ? storage::Role::kCopy
-                                                                   : storage::Role::kHome);
+                          : content->object->Seal(
+                                version, durable ? storage::Role::kCopy : storage::Role::kHome);
   {
     MutexLock lock(inode->mutex);
     inode->settling = false;
@@ -393,23 +393,23 @@ void FileManagerImpl::SendClose(const InodeRef& inode) {
   request.mutable_close()->set_incarnation(incarnation);
   request.mutable_close()->set_readers(counts.readers);
   request.mutable_close()->set_writers(counts.writers);
-  CallMeta(std::move(request), [this, inode, incarnation, counts](const Status& status,
-                                                                  const meta::Reply&) {
-    if (!status.ok()) {
-      spdlog::warn("close of inode {:x} failed: {}", inode->ino, status.ToString());
-    }
-    {
-      MutexLock lock(inode->mutex);
-      inode->close_in_flight = false;
-      auto it = inode->granted.find(incarnation);
-      if (it != inode->granted.end()) {
-        it->second.readers -= std::min(it->second.readers, counts.readers);
-        it->second.writers -= std::min(it->second.writers, counts.writers);
-        if (it->second.none()) inode->granted.erase(it);
-      }
-    }
-    SendClose(inode);
-  });
+  CallMeta(std::move(request),
+           [this, inode, incarnation, counts](const Status& status, const meta::Reply&) {
+             if (!status.ok()) {
+               spdlog::warn("close of inode {:x} failed: {}", inode->ino, status.ToString());
+             }
+             {
+               MutexLock lock(inode->mutex);
+               inode->close_in_flight = false;
+               auto it = inode->granted.find(incarnation);
+               if (it != inode->granted.end()) {
+                 it->second.readers -= std::min(it->second.readers, counts.readers);
+                 it->second.writers -= std::min(it->second.writers, counts.writers);
+                 if (it->second.none()) inode->granted.erase(it);
+               }
+             }
+             SendClose(inode);
+           });
 }
 
 }  // namespace f3::fs

@@ -56,17 +56,16 @@ Result<std::shared_ptr<storage::Object>> FileManagerImpl::HomeObject(
   auto found = options_.objects->Find(key);
   if (found.ok()) {
     const storage::ObjectInfo info = (*found)->info();
-    const bool usable = info.role != storage::Role::kFilling &&
-                        (!durable || !keeps_content ||
-                         (!info.writing && info.version == task->attr.version()));
+    const bool usable =
+        info.role != storage::Role::kFilling &&
+        (!durable || !keeps_content || (!info.writing && info.version == task->attr.version()));
     if (usable) return found;
     // A staging object of an earlier start, or a copy of another version: the blocks have it.
     F3_RETURN_IF_ERROR(options_.objects->Remove(key));
   }
   if (durable) {
-    F3_ASSIGN_OR_RETURN(auto object,
-                        options_.objects->Create(key, storage::Role::kStaging,
-                                                 storage::TierKind::kDisk, 0));
+    F3_ASSIGN_OR_RETURN(auto object, options_.objects->Create(key, storage::Role::kStaging,
+                                                              storage::TierKind::kDisk, 0));
     *begins_empty = !keeps_content;
     if (!keeps_content) return object;
     if (::ftruncate(object->fd(), static_cast<off_t>(task->attr.size())) != 0) {
@@ -93,8 +92,8 @@ Result<std::shared_ptr<storage::Object>> FileManagerImpl::HomeObject(
   if (!moved.Is(Code::kBusy)) return moved;
   // Handles that are open here keep the old object.
   F3_ASSIGN_OR_RETURN(auto old, options_.objects->Find(source));
-  F3_ASSIGN_OR_RETURN(auto object, options_.objects->Create(key, storage::Role::kHome,
-                                                            TierFor(task->attr), 0));
+  F3_ASSIGN_OR_RETURN(auto object,
+                      options_.objects->Create(key, storage::Role::kHome, TierFor(task->attr), 0));
   Status copied = CopyObject(*old, *object, task->attr.size());
   if (!copied.ok()) {
     options_.objects->Remove(key).PermitUnchecked();  // the copying error matters
@@ -114,8 +113,8 @@ Result<ContentRef> FileManagerImpl::BecomeHome(const OpenTaskRef& task) {
   if (current != nullptr && current->key == key) {
     // It may be sealed already, and not yet published.
     const bool durable = task->attr.file_class() == meta::CLASS_DURABLE;
-    F3_RETURN_IF_ERROR(current->object->BeginWriting(durable ? storage::Role::kStaging
-                                                             : storage::Role::kHome));
+    F3_RETURN_IF_ERROR(
+        current->object->BeginWriting(durable ? storage::Role::kStaging : storage::Role::kHome));
     MutexLock lock(task->inode->mutex);
     task->inode->settling = false;
     return current;
@@ -126,11 +125,11 @@ Result<ContentRef> FileManagerImpl::BecomeHome(const OpenTaskRef& task) {
   F3_ASSIGN_OR_RETURN(content->object, HomeObject(task, &begins_empty, &content->fill));
   const storage::ObjectInfo info = content->object->info();
   // What an earlier start of this node wrote and did not get to publish.
-  const bool unpublished =
-      !begins_empty && !Truncates(task->request) &&
-      task->attr.file_class() == meta::CLASS_EPHEMERAL && info.key == key &&
-      info.role == storage::Role::kHome && task->open.source_incarnation() == 0 &&
-      (info.version != task->attr.version() || info.size != task->attr.size());
+  const bool unpublished = !begins_empty && !Truncates(task->request) &&
+                           task->attr.file_class() == meta::CLASS_EPHEMERAL && info.key == key &&
+                           info.role == storage::Role::kHome &&
+                           task->open.source_incarnation() == 0 &&
+                           (info.version != task->attr.version() || info.size != task->attr.size());
   F3_RETURN_IF_ERROR(
       BeginWriting(task->inode, content, task->attr, std::move(task->rows), unpublished));
   return ContentRef(content);
@@ -140,8 +139,8 @@ Status FileManagerImpl::BeginWriting(const InodeRef& inode, const ContentRef& co
                                      const meta::Attr& attr,
                                      std::vector<storage::DurableBlock> rows, bool unpublished) {
   const bool durable = attr.file_class() == meta::CLASS_DURABLE;
-  F3_RETURN_IF_ERROR(content->object->BeginWriting(durable ? storage::Role::kStaging
-                                                           : storage::Role::kHome));
+  F3_RETURN_IF_ERROR(
+      content->object->BeginWriting(durable ? storage::Role::kStaging : storage::Role::kHome));
   // The server forgot a copy here of an older incarnation when it made this node the home.
   const ObjectKey older = Held(inode->ino);
   if (durable && older.ino != 0 && older.incarnation < content->key.incarnation) {
@@ -230,8 +229,8 @@ Result<ContentRef> FileManagerImpl::ReaderContent(const OpenTaskRef& task) {
     }
   }
   if (may_follow && !follow_writers.empty()) {
-    task->follows = std::none_of(
-        follow_writers.begin(), follow_writers.end(), [&](const HandleRef& writer) {
+    task->follows =
+        std::none_of(follow_writers.begin(), follow_writers.end(), [&](const HandleRef& writer) {
           return BelongTogether(options_.probe, task->request.pid, writer->pid, writer->session);
         });
   }
@@ -258,9 +257,10 @@ Result<ContentRef> FileManagerImpl::PublishedContent(const meta::Attr& attr,
   content->version = attr.version();
   content->size = attr.size();
   const ObjectKey& key = content->key;
-  auto found = key.incarnation == 0 ? Result<std::shared_ptr<storage::Object>>(
-                                          Status::ObjectMissing("no object yet"))
-                                    : options_.objects->Find(key);
+  auto found =
+      key.incarnation == 0
+          ? Result<std::shared_ptr<storage::Object>>(Status::ObjectMissing("no object yet"))
+          : options_.objects->Find(key);
   if (found.ok()) {
     const storage::ObjectInfo info = (*found)->info();
     const bool current_copy = !info.writing && info.version == attr.version();
@@ -298,12 +298,11 @@ Result<storage::FetchPlan> FileManagerImpl::PlanOf(const meta::Attr& attr,
   plan.durable = attr.file_class() == meta::CLASS_DURABLE;
   for (const meta::Holder& holder : open.holders()) {
     // The home of a durable file that is being written has other bytes than the published ones.
-    const bool staging =
-        plan.durable && holder.home() &&
-        (open.written_elsewhere() || attr.state() == meta::STATE_WRITING);
+    const bool staging = plan.durable && holder.home() &&
+                         (open.written_elsewhere() || attr.state() == meta::STATE_WRITING);
     if (!holder.up() || staging || holder.node() == options_.meta->node()) continue;
-    plan.holders.push_back({holder.name(), {holder.fabric_address(), holder.epoch()},
-                            holder.token()});
+    plan.holders.push_back(
+        {holder.name(), {holder.fabric_address(), holder.epoch()}, holder.token()});
   }
   if (!plan.durable && plan.holders.empty()) {
     const std::string name = "inode " + std::to_string(attr.ino());
@@ -349,33 +348,33 @@ void FileManagerImpl::StartFill(const InodeRef& inode, const ContentRef& content
     MutexLock lock(mutex_);
     fills_[content->key] = {inode, content};
   }
-  content->fetch->FillAsync([this, key = content->key, done = std::move(done)](
-                                const Status& status, bool copy) {
-    std::pair<InodeRef, ContentRef> fill;
-    {
-      MutexLock lock(mutex_);
-      auto it = fills_.find(key);
-      if (it != fills_.end()) {
-        fill = std::move(it->second);
-        fills_.erase(it);
-      }
-    }
-    if (fill.first != nullptr) {
-      auto whole = std::make_shared<Content>();
-      whole->key = key;
-      whole->version = fill.second->version;
-      whole->size = fill.second->size;
-      whole->object = fill.second->fetch->object();
-      MutexLock lock(fill.first->mutex);
-      // What failed, or changed while it was pulled, is nothing for the next open.
-      if (fill.first->current == fill.second) fill.first->current = copy ? whole : nullptr;
-    }
-    if (copy && fill.second != nullptr) {
-      SetHeld(key);
-      ReportCopy(key, fill.second->version);
-    }
-    if (done) done(status);
-  });
+  content->fetch->FillAsync(
+      [this, key = content->key, done = std::move(done)](const Status& status, bool copy) {
+        std::pair<InodeRef, ContentRef> fill;
+        {
+          MutexLock lock(mutex_);
+          auto it = fills_.find(key);
+          if (it != fills_.end()) {
+            fill = std::move(it->second);
+            fills_.erase(it);
+          }
+        }
+        if (fill.first != nullptr) {
+          auto whole = std::make_shared<Content>();
+          whole->key = key;
+          whole->version = fill.second->version;
+          whole->size = fill.second->size;
+          whole->object = fill.second->fetch->object();
+          MutexLock lock(fill.first->mutex);
+          // What failed, or changed while it was pulled, is nothing for the next open.
+          if (fill.first->current == fill.second) fill.first->current = copy ? whole : nullptr;
+        }
+        if (copy && fill.second != nullptr) {
+          SetHeld(key);
+          ReportCopy(key, fill.second->version);
+        }
+        if (done) done(status);
+      });
 }
 
 void FileManagerImpl::ReportCopy(const ObjectKey& key, Version version) {

@@ -7,30 +7,30 @@
 namespace f3::fs {
 
 void FileManagerImpl::Prefetch(Ino ino, Done done) {
-  OpenInternal(ino, O_RDONLY, meta::Caller(), [this, done = std::move(done)](
-                                                  Result<HandleRef> opened) {
-    if (!opened.ok()) {
-      done(opened.status());
-      return;
-    }
-    HandleRef handle = *std::move(opened);
-    ContentRef content;
-    {
-      MutexLock lock(handle->inode->mutex);
-      content = handle->content;
-    }
-    auto over = [this, handle, done](const Status& status) {
-      Release(handle->id);
-      done(status);
-    };
-    if (content->fetch != nullptr) {
-      StartFill(handle->inode, content, over);
-    } else if (content->through.has_value()) {
-      over(Status::TierFull("there is no room on this node for a copy"));
-    } else {
-      over(Status());
-    }
-  });
+  OpenInternal(ino, O_RDONLY, meta::Caller(),
+               [this, done = std::move(done)](Result<HandleRef> opened) {
+                 if (!opened.ok()) {
+                   done(opened.status());
+                   return;
+                 }
+                 HandleRef handle = *std::move(opened);
+                 ContentRef content;
+                 {
+                   MutexLock lock(handle->inode->mutex);
+                   content = handle->content;
+                 }
+                 auto over = [this, handle, done](const Status& status) {
+                   Release(handle->id);
+                   done(status);
+                 };
+                 if (content->fetch != nullptr) {
+                   StartFill(handle->inode, content, over);
+                 } else if (content->through.has_value()) {
+                   over(Status::TierFull("there is no room on this node for a copy"));
+                 } else {
+                   over(Status());
+                 }
+               });
 }
 
 void FileManagerImpl::Convert(Ino ino, meta::FileClass to, Done done) {
@@ -83,7 +83,8 @@ Status FileManagerImpl::ConvertBlocking(const HandleRef& handle, meta::FileClass
   }
   if (from == to) return Status();
   if (content->object == nullptr) {
-    return Status::Busy("the file is open on another node; its class can be changed when it is not");
+    return Status::Busy(
+        "the file is open on another node; its class can be changed when it is not");
   }
   return to == meta::CLASS_DURABLE ? ToDurable(inode, content) : ToEphemeral(inode, content);
 }

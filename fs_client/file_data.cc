@@ -11,8 +11,8 @@
 namespace f3::fs {
 namespace {
 
-constexpr uint64_t kMaxCopyBytes = 64u << 20;       // of one CopyRange within the node
-constexpr uint64_t kMaxCopyByReading = 8u << 20;    // of one CopyRange by reading and writing
+constexpr uint64_t kMaxCopyBytes = 64u << 20;     // of one CopyRange within the node
+constexpr uint64_t kMaxCopyByReading = 8u << 20;  // of one CopyRange by reading and writing
 constexpr uint64_t kCopyPieceBytes = 1u << 20;
 
 Status BadHandle() { return Status::InvalidArgument("no such handle"); }
@@ -32,8 +32,7 @@ Status FileManagerImpl::Usable(const HandleRef& handle, bool write, ContentRef* 
   return Status();
 }
 
-void FileManagerImpl::Read(HandleId id, uint64_t offset, std::span<std::byte> into,
-                           ReadDone done) {
+void FileManagerImpl::Read(HandleId id, uint64_t offset, std::span<std::byte> into, ReadDone done) {
   HandleRef handle = FindHandle(id);
   ContentRef content;
   Status usable = Usable(handle, false, &content);
@@ -56,8 +55,8 @@ void FileManagerImpl::Read(HandleId id, uint64_t offset, std::span<std::byte> in
   }
 }
 
-void FileManagerImpl::ReadContent(const InodeRef& inode, const ContentRef& content,
-                                  uint64_t offset, std::span<std::byte> into, ReadDone done) {
+void FileManagerImpl::ReadContent(const InodeRef& inode, const ContentRef& content, uint64_t offset,
+                                  std::span<std::byte> into, ReadDone done) {
   if (content->object != nullptr) {
     auto read = [this, content, offset, into, done](const Status& ready) {
       if (!ready.ok()) {
@@ -77,10 +76,9 @@ void FileManagerImpl::ReadContent(const InodeRef& inode, const ContentRef& conte
   }
   auto token = in_flight_.Begin();
   if (content->fetch != nullptr) {
-    content->fetch->ReadAsync(offset, into, Deadline(),
-                              [token, done = std::move(done)](Result<size_t> n) {
-                                done(std::move(n));
-                              });
+    content->fetch->ReadAsync(
+        offset, into, Deadline(),
+        [token, done = std::move(done)](Result<size_t> n) { done(std::move(n)); });
     StartFill(inode, content, nullptr);
   } else if (content->through.has_value()) {
     options_.fetcher->ReadThrough(
@@ -111,8 +109,7 @@ void FileManagerImpl::ReadFollowing(const HandleRef& handle, const ContentRef& c
     interrupts = handle->interrupts;
   }
   const uint64_t wait = inode->follow.Await(
-      offset, epoch,
-      [this, content, offset, into, done](const Result<Follow::Progress>& progress) {
+      offset, epoch, [this, content, offset, into, done](const Result<Follow::Progress>& progress) {
         if (!progress.ok()) {
           done(progress.status());
           return;
@@ -121,8 +118,7 @@ void FileManagerImpl::ReadFollowing(const HandleRef& handle, const ContentRef& c
           done(size_t{0});
           return;
         }
-        const size_t n =
-            std::min<uint64_t>(into.size(), progress->readable_bytes - offset);
+        const size_t n = std::min<uint64_t>(into.size(), progress->readable_bytes - offset);
         auto read = ReadObject(*content->object, offset, into.first(n));
         if (read.ok()) local_read_bytes_ += *read;
         done(std::move(read));
@@ -163,23 +159,23 @@ struct ParkedRead {
 
 void FollowHome(const std::shared_ptr<ParkedRead>& parked, const ContentRef& content,
                 uint64_t offset, const std::function<void()>& unpark) {
-  content->home->Read(
-      offset, parked->bytes, /*follow=*/true,
-      [parked, content, offset, unpark](const Result<xdt::ReadResult>& read) {
-        if (read.ok() && read->length == 0 && read->writing && !parked->ended()) {
-          FollowHome(parked, content, offset, unpark);  // nothing new within the timeout
-          return;
-        }
-        unpark();
-        if (!parked->End()) return;
-        if (!read.ok()) {
-          parked->done(read.status());
-          return;
-        }
-        const size_t n = std::min<size_t>(read->length, parked->into.size());
-        if (n > 0) memcpy(parked->into.data(), parked->bytes.data(), n);
-        parked->done(n);
-      });
+  content->home->Read(offset, parked->bytes, /*follow=*/true,
+                      [parked, content, offset, unpark](const Result<xdt::ReadResult>& read) {
+                        if (read.ok() && read->length == 0 && read->writing && !parked->ended()) {
+                          FollowHome(parked, content, offset,
+                                     unpark);  // nothing new within the timeout
+                          return;
+                        }
+                        unpark();
+                        if (!parked->End()) return;
+                        if (!read.ok()) {
+                          parked->done(read.status());
+                          return;
+                        }
+                        const size_t n = std::min<size_t>(read->length, parked->into.size());
+                        if (n > 0) memcpy(parked->into.data(), parked->bytes.data(), n);
+                        parked->done(n);
+                      });
 }
 
 }  // namespace
@@ -237,16 +233,16 @@ void FileManagerImpl::Write(HandleId id, uint64_t offset, std::span<const std::b
       ++handle->inode->sent;
     }
     auto token = in_flight_.Begin();
-    content->home->Write(offset, handle->appends, from,
-                         [this, token, length, done = std::move(done)](
-                             const Result<xdt::WriteResult>& wrote) {
-                           if (!wrote.ok()) {
-                             done(wrote.status());
-                             return;
-                           }
-                           remote_write_bytes_ += length;
-                           done(length);
-                         });
+    content->home->Write(
+        offset, handle->appends, from,
+        [this, token, length, done = std::move(done)](const Result<xdt::WriteResult>& wrote) {
+          if (!wrote.ok()) {
+            done(wrote.status());
+            return;
+          }
+          remote_write_bytes_ += length;
+          done(length);
+        });
     return;
   }
   if (content->object == nullptr) {

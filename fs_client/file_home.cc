@@ -50,9 +50,8 @@ void FileManagerImpl::AwaitBytes(const ObjectKey& key, uint64_t offset, int64_t 
 }
 
 // Calls `then` when this node writes `object` as its home; with remote_writes counted up.
-void FileManagerImpl::AsHome(
-    std::shared_ptr<storage::Object> object,
-    std::function<void(Result<std::pair<InodeRef, ContentRef>>)> then) {
+void FileManagerImpl::AsHome(std::shared_ptr<storage::Object> object,
+                             std::function<void(Result<std::pair<InodeRef, ContentRef>>)> then) {
   InodeRef inode = InodeOf(object->key().ino);
   ContentRef content;
   auto ready = [this, inode, object]() -> ContentRef {
@@ -216,11 +215,9 @@ void FileManagerImpl::RemoteControl(std::shared_ptr<storage::Object> object,
         }
       }
       content->object = object;
-      SeekLocal(content, request.a,
-                request.op == xdt::ControlOp::kSeekData ? SEEK_DATA : SEEK_HOLE,
-                [answer](const Result<uint64_t>& at) {
-                  answer(at.status(), at.ok() ? *at : 0, false);
-                });
+      SeekLocal(
+          content, request.a, request.op == xdt::ControlOp::kSeekData ? SEEK_DATA : SEEK_HOLE,
+          [answer](const Result<uint64_t>& at) { answer(at.status(), at.ok() ? *at : 0, false); });
       return;
     }
     case xdt::ControlOp::kTruncate:

@@ -97,10 +97,10 @@ void FileManagerImpl::OnStrand(const InodeRef& inode, std::function<void(Next)> 
 
 void FileManagerImpl::CallMeta(meta::Request request, MetaDone done) {
   auto token = in_flight_.Begin();
-  options_.meta->CallAsync(std::move(request), [token, done = std::move(done)](
-                                                   Status status, meta::Reply reply) {
-    done(std::move(status), std::move(reply));
-  });
+  options_.meta->CallAsync(std::move(request),
+                           [token, done = std::move(done)](Status status, meta::Reply reply) {
+                             done(std::move(status), std::move(reply));
+                           });
 }
 
 void FileManagerImpl::RunBlocking(std::function<void()> work) {
@@ -128,8 +128,7 @@ void FileManagerImpl::DropHeld(const ObjectKey& key) {
 }
 
 void FileManagerImpl::InvalidateKernels(const Mounts& mounts, Ino ino, uint64_t offset,
-                                        uint64_t length,
-                                        std::function<void()> done) {
+                                        uint64_t length, std::function<void()> done) {
   if (mounts.empty()) {
     if (done) done();
     return;

@@ -37,8 +37,8 @@ struct OpenRequest {
   Ino ino = 0;
   uint64_t node_id = 0;  // the kernel's inode: modes of handles of one node id depend on each other
   KernelCache* kernel = nullptr;  // of the mount
-  int flags = 0;         // as open(2)
-  int32_t pid = 0;       // of the caller, for follow
+  int flags = 0;                  // as open(2)
+  int32_t pid = 0;                // of the caller, for follow
   meta::Caller caller;
 };
 
@@ -62,8 +62,8 @@ class FileManager : public storage::HomeListener {
     Clock* clock = Clock::Real();
     int64_t data_timeout_micros = 10'000'000;  // of one read or write that needs another node
     ProcessProbe* probe = ProcessProbe::Real();
-    int threads = 4;           // for publishing, loading blocks and other work that blocks
-    bool background = true;    // false: a test calls RunDue after it has advanced its clock
+    int threads = 4;         // for publishing, loading blocks and other work that blocks
+    bool background = true;  // false: a test calls RunDue after it has advanced its clock
   };
   // Becomes the object store's eviction listener. Shutdown comes before the destructor, which calls
   // it; the parts outlive it.
@@ -94,8 +94,7 @@ class FileManager : public storage::HomeListener {
   virtual void Fsync(HandleId handle, bool data_only, Done done) = 0;
   // The last close. Never fails for the caller; what could not be published was reported by Flush.
   virtual void Release(HandleId handle) = 0;
-  virtual void Allocate(HandleId handle, int mode, uint64_t offset, uint64_t length,
-                        Done done) = 0;
+  virtual void Allocate(HandleId handle, int mode, uint64_t offset, uint64_t length, Done done) = 0;
   // SEEK_DATA and SEEK_HOLE. NotFound at or past the end (ENXIO for the caller).
   virtual void Seek(HandleId handle, uint64_t offset, int whence, SeekDone done) = 0;
   // Copies within this node's objects where it can, else by reading and writing.

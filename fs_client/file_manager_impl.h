@@ -24,9 +24,9 @@
 
 #include "common/executor.h"
 #include "common/log.h"
+#include "common/timers.h"
 #include "fs_client/file_manager.h"
 #include "fs_client/open_inode.h"
-#include "common/timers.h"
 
 namespace f3::fs {
 
@@ -88,8 +88,7 @@ class FileManagerImpl : public FileManager {
   void AwaitBytes(const ObjectKey& key, uint64_t offset, int64_t deadline_micros,
                   std::function<void(Result<Progress>)> done) override;
   void RemoteWrite(std::shared_ptr<storage::Object> object, const xdt::WriteRequest& request,
-                   std::span<const std::byte> bytes,
-                   xdt::RequestHandler::WriteDone done) override;
+                   std::span<const std::byte> bytes, xdt::RequestHandler::WriteDone done) override;
   void RemoteControl(std::shared_ptr<storage::Object> object, const xdt::ControlRequest& request,
                      xdt::RequestHandler::ControlDone done) override;
 
@@ -101,9 +100,9 @@ class FileManagerImpl : public FileManager {
   using OpenTaskRef = std::shared_ptr<OpenTask>;
 
   // ---- file_manager.cc ----
-  InodeRef InodeOf(Ino ino);                // made when there is none
-  InodeRef FindInode(Ino ino);              // null when there is none
-  HandleRef FindHandle(HandleId handle);    // null when there is none
+  InodeRef InodeOf(Ino ino);              // made when there is none
+  InodeRef FindInode(Ino ino);            // null when there is none
+  HandleRef FindHandle(HandleId handle);  // null when there is none
   std::vector<InodeRef> AllInodes();
   void OnStrand(const InodeRef& inode, std::function<void(Next)> task);
   void CallMeta(meta::Request request, MetaDone done);
@@ -114,8 +113,8 @@ class FileManagerImpl : public FileManager {
   void DropHeld(const ObjectKey& key);
   // Drops pages (and attributes) in the kernels of these mounts, then calls `done`.
   // Never awaited on a strand: it may have to wait for requests that wait for the strand.
-  void InvalidateKernels(const Mounts& mounts, Ino ino, uint64_t offset,
-                         uint64_t length, std::function<void()> done);
+  void InvalidateKernels(const Mounts& mounts, Ino ino, uint64_t offset, uint64_t length,
+                         std::function<void()> done);
   RemoteFile::Parts RemoteParts();
   StagingFill::Parts FillParts();
   int64_t Deadline() const {

@@ -1,10 +1,10 @@
 // What an open is served from, and how the kernel is to treat it.
+#include "fs_client/file_open.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
-
-#include "fs_client/file_open.h"
 
 namespace f3::fs {
 namespace {
@@ -237,11 +237,11 @@ Status FileManagerImpl::ChooseMode(const OpenTaskRef& task, KernelModes::Answer*
   const ServeMode wanted = Wanted(*task);
   {
     MutexLock lock(task->inode->mutex);
-    F3_ASSIGN_OR_RETURN(*answer, task->inode->modes.Resolve(key, wanted, identity,
-                                                            task->content->whole()));
+    F3_ASSIGN_OR_RETURN(*answer,
+                        task->inode->modes.Resolve(key, wanted, identity, task->content->whole()));
   }
-  const bool passthrough = answer->mode == ServeMode::kPassthrough ||
-                           answer->mode == ServeMode::kPassthroughDirect;
+  const bool passthrough =
+      answer->mode == ServeMode::kPassthrough || answer->mode == ServeMode::kPassthroughDirect;
   if (!passthrough || answer->backing_id != 0) return Status();
   auto backing = task->request.kernel->OpenBacking(task->content->object->backing_fd());
   if (backing.ok()) {
@@ -295,8 +295,8 @@ void FileManagerImpl::Admit(const OpenTaskRef& task) {
     handles_[handle->id] = handle;
   }
   const KernelModes::Key key{handle->kernel, handle->node_id};
-  const bool passthrough = answer.mode == ServeMode::kPassthrough ||
-                           answer.mode == ServeMode::kPassthroughDirect;
+  const bool passthrough =
+      answer.mode == ServeMode::kPassthrough || answer.mode == ServeMode::kPassthroughDirect;
   OpenOutcome outcome;
   outcome.handle = handle->id;
   outcome.backing_id = passthrough ? answer.backing_id : 0;
@@ -350,9 +350,8 @@ void FileManagerImpl::FailOpen(const OpenTaskRef& task, const Status& status) {
       MutexLock lock(task->inode->mutex);
       ++task->inode->finishing[task->open.incarnation()];
     }
-    OnStrand(task->inode, [this, inode = task->inode](Next next) {
-      FinishWriting(inode, std::move(next));
-    });
+    OnStrand(task->inode,
+             [this, inode = task->inode](Next next) { FinishWriting(inode, std::move(next)); });
   }
   task->next();
   task->done(status, OpenOutcome{});

@@ -86,37 +86,40 @@ void FileManagerImpl::SetSizeByHandle(const HandleRef& handle, uint64_t size, Do
   }
   if (content->home != nullptr) {
     auto token = in_flight_.Begin();
-    content->home->Control(xdt::ControlOp::kTruncate, size, 0, 0,
-                           [token, done = std::move(done)](
-                               const Result<xdt::ControlResult>& answer) { done(answer.status()); });
+    content->home->Control(
+        xdt::ControlOp::kTruncate, size, 0, 0,
+        [token, done = std::move(done)](const Result<xdt::ControlResult>& answer) {
+          done(answer.status());
+        });
     return;
   }
   OnStrand(inode, [this, inode, handle, content, size, done = std::move(done)](Next next) {
-    TruncateHome(inode, content, size, [this, inode, handle, size, done, next = std::move(next)](
-                                           const Status& status, Mounts mounts) {
-      // The kernel of the caller cuts its own pages, and could not write dirty ones now.
-      mounts.erase(handle->kernel);
-      auto over = [this, inode, size, done, next, mounts](const Status& result) {
-        next();
-        InvalidateKernels(mounts, inode->ino, size, 0, [done, result] { done(result); });
-      };
-      bool publish = false;
-      {
-        // No reader elsewhere shall be promised bytes that are not there any more.
-        MutexLock lock(inode->mutex);
-        publish = inode->file_class == meta::CLASS_EPHEMERAL && size < inode->published_size;
-      }
-      if (status.ok() && publish) {
-        Publish(inode, 0, over);
-      } else {
-        over(status);
-      }
-    });
+    TruncateHome(
+        inode, content, size,
+        [this, inode, handle, size, done, next = std::move(next)](const Status& status,
+                                                                  Mounts mounts) {
+          // The kernel of the caller cuts its own pages, and could not write dirty ones now.
+          mounts.erase(handle->kernel);
+          auto over = [this, inode, size, done, next, mounts](const Status& result) {
+            next();
+            InvalidateKernels(mounts, inode->ino, size, 0, [done, result] { done(result); });
+          };
+          bool publish = false;
+          {
+            // No reader elsewhere shall be promised bytes that are not there any more.
+            MutexLock lock(inode->mutex);
+            publish = inode->file_class == meta::CLASS_EPHEMERAL && size < inode->published_size;
+          }
+          if (status.ok() && publish) {
+            Publish(inode, 0, over);
+          } else {
+            over(status);
+          }
+        });
   });
 }
 
-void FileManagerImpl::Allocate(HandleId id, int mode, uint64_t offset, uint64_t length,
-                               Done done) {
+void FileManagerImpl::Allocate(HandleId id, int mode, uint64_t offset, uint64_t length, Done done) {
   HandleRef handle = FindHandle(id);
   ContentRef content;
   Status usable = Usable(handle, true, &content);
@@ -130,9 +133,11 @@ void FileManagerImpl::Allocate(HandleId id, int mode, uint64_t offset, uint64_t 
       ++handle->inode->sent;
     }
     auto token = in_flight_.Begin();
-    content->home->Control(xdt::ControlOp::kAllocate, offset, length, static_cast<uint32_t>(mode),
-                           [token, done = std::move(done)](
-                               const Result<xdt::ControlResult>& answer) { done(answer.status()); });
+    content->home->Control(
+        xdt::ControlOp::kAllocate, offset, length, static_cast<uint32_t>(mode),
+        [token, done = std::move(done)](const Result<xdt::ControlResult>& answer) {
+          done(answer.status());
+        });
     return;
   }
   AllocateHome(handle->inode, content, mode, offset, length, std::move(done));
@@ -295,16 +300,16 @@ void FileManagerImpl::OverlayAttr(meta::Attr* attr, std::function<void(bool)> do
     return;
   }
   auto token = in_flight_.Begin();
-  content->home->Control(xdt::ControlOp::kStat, 0, 0, 0,
-                         [token, attr, done = std::move(done)](
-                             const Result<xdt::ControlResult>& answer) {
-                           if (answer.ok()) {
-                             attr->set_size(answer->object_bytes);
-                             attr->set_mtime_ns(std::max(attr->mtime_ns(), answer->mtime_ns));
-                             attr->set_allocated_bytes(answer->allocated_bytes);
-                           }
-                           done(true);
-                         });
+  content->home->Control(
+      xdt::ControlOp::kStat, 0, 0, 0,
+      [token, attr, done = std::move(done)](const Result<xdt::ControlResult>& answer) {
+        if (answer.ok()) {
+          attr->set_size(answer->object_bytes);
+          attr->set_mtime_ns(std::max(attr->mtime_ns(), answer->mtime_ns));
+          attr->set_allocated_bytes(answer->allocated_bytes);
+        }
+        done(true);
+      });
 }
 
 }  // namespace f3::fs

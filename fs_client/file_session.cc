@@ -253,8 +253,8 @@ Status FileManagerImpl::ReopenBlocking(const InodeRef& inode) {
     flags->set_have_version(version);
     meta::Reply reply;
     F3_RETURN_IF_ERROR(options_.meta->Call(std::move(request), &reply));
-    const bool home_as_before = !handle->writes || (reply.open().role() == meta::ROLE_REMOTE) ==
-                                                       (content->home != nullptr);
+    const bool home_as_before =
+        !handle->writes || (reply.open().role() == meta::ROLE_REMOTE) == (content->home != nullptr);
     const Incarnation got = reply.open().incarnation();
     const bool valid = got == wanted && home_as_before;
     {

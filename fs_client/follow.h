@@ -74,7 +74,7 @@ class Follow {
   int writers_ F3_GUARDED_BY(mutex_) = 0;
   bool vanished_ F3_GUARDED_BY(mutex_) = false;
   uint64_t watermark_ F3_GUARDED_BY(mutex_) = 0;
-  uint64_t end_ F3_GUARDED_BY(mutex_) = 0;  // size when the last writer closed
+  uint64_t end_ F3_GUARDED_BY(mutex_) = 0;                    // size when the last writer closed
   std::map<uint64_t, uint64_t> ahead_ F3_GUARDED_BY(mutex_);  // begin → end, disjoint
   uint64_t epoch_ F3_GUARDED_BY(mutex_) = 1;
   uint64_t broken_from_ F3_GUARDED_BY(mutex_) = UINT64_MAX;  // lowest byte written twice

@@ -47,15 +47,15 @@ inline constexpr uint32_t kOpenParallelDirectWrites = 1u << 6;
 inline constexpr uint32_t kMaxOpcode = 52;
 constexpr const char* RequestName(uint32_t opcode) {
   constexpr const char* kNames[kMaxOpcode + 1] = {
-      nullptr,    "lookup",     "forget",       "getattr",     "setattr",   "readlink",
-      "symlink",  nullptr,      "mknod",        "mkdir",       "unlink",    "rmdir",
-      "rename",   "link",       "open",         "read",        "write",     "statfs",
-      "release",  nullptr,      "fsync",        "setxattr",    "getxattr",  "listxattr",
-      "removexattr", "flush",   "init",         "opendir",     "readdir",   "releasedir",
-      "fsyncdir", "getlk",      "setlk",        "setlkw",      "access",    "create",
-      "interrupt", "bmap",      "destroy",      "ioctl",       "poll",      "notify_reply",
-      "batch_forget", "fallocate", "readdirplus", "rename2",   "lseek",     "copy_file_range",
-      "setupmapping", "removemapping", "syncfs", "tmpfile",    "statx"};
+      nullptr,        "lookup",        "forget",      "getattr",  "setattr",  "readlink",
+      "symlink",      nullptr,         "mknod",       "mkdir",    "unlink",   "rmdir",
+      "rename",       "link",          "open",        "read",     "write",    "statfs",
+      "release",      nullptr,         "fsync",       "setxattr", "getxattr", "listxattr",
+      "removexattr",  "flush",         "init",        "opendir",  "readdir",  "releasedir",
+      "fsyncdir",     "getlk",         "setlk",       "setlkw",   "access",   "create",
+      "interrupt",    "bmap",          "destroy",     "ioctl",    "poll",     "notify_reply",
+      "batch_forget", "fallocate",     "readdirplus", "rename2",  "lseek",    "copy_file_range",
+      "setupmapping", "removemapping", "syncfs",      "tmpfile",  "statx"};
   return opcode <= kMaxOpcode ? kNames[opcode] : nullptr;
 }
 

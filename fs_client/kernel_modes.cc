@@ -3,8 +3,7 @@
 namespace f3::fs {
 
 Result<KernelModes::Answer> KernelModes::Resolve(const Key& key, ServeMode wanted,
-                                                 const void* content,
-                                                 bool passthrough_able) const {
+                                                 const void* content, bool passthrough_able) const {
   auto it = nodes_.find(key);
   if (wanted == ServeMode::kInternal || it == nodes_.end()) return Answer{wanted, 0};
   const Node& node = it->second;
@@ -13,8 +12,7 @@ Result<KernelModes::Answer> KernelModes::Resolve(const Key& key, ServeMode wante
       return Status::Stale("another version of the file is open here; look it up again");
     }
     const bool plain = wanted == ServeMode::kPassthrough;
-    return Answer{plain ? ServeMode::kPassthrough : ServeMode::kPassthroughDirect,
-                  node.backing_id};
+    return Answer{plain ? ServeMode::kPassthrough : ServeMode::kPassthroughDirect, node.backing_id};
   }
   const bool passthrough =
       wanted == ServeMode::kPassthrough || wanted == ServeMode::kPassthroughDirect;
@@ -23,8 +21,7 @@ Result<KernelModes::Answer> KernelModes::Resolve(const Key& key, ServeMode wante
     if (node.cached != content) {
       return Status::Stale("another version of the file is open here; look it up again");
     }
-    return Answer{wanted == ServeMode::kPassthroughDirect ? ServeMode::kDirect
-                                                          : ServeMode::kCached,
+    return Answer{wanted == ServeMode::kPassthroughDirect ? ServeMode::kDirect : ServeMode::kCached,
                   0};
   }
   // Plain direct handles would fail beside a backing file.

@@ -33,7 +33,7 @@ class KernelModes {
 
   struct Answer {
     ServeMode mode = ServeMode::kCached;
-    int32_t backing_id = 0;     // to share; 0 with kPassthrough: one has to be registered
+    int32_t backing_id = 0;  // to share; 0 with kPassthrough: one has to be registered
   };
 
   // What a handle that wants `wanted` gets. `content` identifies what it reads and writes;

@@ -30,7 +30,6 @@
 #include "fs_client/strand.h"
 #include "storage_nodes/fetcher.h"
 #include "storage_nodes/object_bytes.h"
-#include "storage_nodes/object_bytes.h"
 #include "storage_nodes/object_store.h"
 
 namespace f3::fs {
@@ -54,7 +53,7 @@ Result<Signature> SignatureOf(const storage::Object& object);
 struct Content {
   ObjectKey key;
   Version version = 0;
-  uint64_t size = 0;  // of fetched content
+  uint64_t size = 0;                        // of fetched content
   std::shared_ptr<storage::Object> object;  // here
   std::shared_ptr<StagingFill> fill;        // with object: published blocks that are not in it yet
   std::shared_ptr<storage::Fetch> fetch;    // on its way here
@@ -143,21 +142,21 @@ struct OpenInode {
   // This node is where the file is written: current->object may change. From the first writer
   // (here or remote) until the object is sealed.
   bool writing F3_GUARDED_BY(mutex) = false;
-  Version version F3_GUARDED_BY(mutex) = 0;         // as last published
+  Version version F3_GUARDED_BY(mutex) = 0;  // as last published
   uint64_t published_size F3_GUARDED_BY(mutex) = 0;
   Signature published F3_GUARDED_BY(mutex);
-  bool unpublished F3_GUARDED_BY(mutex) = false;  // changed, whatever the signature says
-  bool escaped F3_GUARDED_BY(mutex) = false;      // writable passthrough since the last Seal
-  bool mapped F3_GUARDED_BY(mutex) = false;       // and of a kind that may be mapped writable
+  bool unpublished F3_GUARDED_BY(mutex) = false;       // changed, whatever the signature says
+  bool escaped F3_GUARDED_BY(mutex) = false;           // writable passthrough since the last Seal
+  bool mapped F3_GUARDED_BY(mutex) = false;            // and of a kind that may be mapped writable
   bool published_mapped F3_GUARDED_BY(mutex) = false;  // published since it was
   bool was_busy F3_GUARDED_BY(mutex) = false;          // Seal found a mapping
-  bool kill_suid F3_GUARDED_BY(mutex) = false;    // a write through passthrough has to clear it
+  bool kill_suid F3_GUARDED_BY(mutex) = false;  // a write through passthrough has to clear it
   DirtyBlocks dirty F3_GUARDED_BY(mutex);
   std::vector<storage::DurableBlock> rows F3_GUARDED_BY(mutex);  // published blocks, by index
   bool rows_stale F3_GUARDED_BY(mutex) = false;  // a publish may or may not have happened
   int remote_writes F3_GUARDED_BY(mutex) = 0;    // being executed for peers
   int64_t last_remote_micros F3_GUARDED_BY(mutex) = 0;
-  bool settling F3_GUARDED_BY(mutex) = false;    // being sealed: writes have to wait
+  bool settling F3_GUARDED_BY(mutex) = false;  // being sealed: writes have to wait
 
   // Writes that went to a home elsewhere, and up to which the home has published.
   uint64_t sent F3_GUARDED_BY(mutex) = 0;

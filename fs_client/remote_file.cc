@@ -59,8 +59,8 @@ void RemoteFile::Refresh(std::function<void(Status)> done) {
   request.mutable_location()->set_incarnation(key_.incarnation);
   request.mutable_location()->set_write(write_);
   auto self = shared_from_this();
-  parts_.meta->CallAsync(std::move(request), [self, done = std::move(done)](const Status& status,
-                                                                             const meta::Reply& reply) {
+  parts_.meta->CallAsync(std::move(request), [self, done = std::move(done)](
+                                                 const Status& status, const meta::Reply& reply) {
     if (!status.ok()) {
       done(status);
       return;
@@ -84,8 +84,7 @@ void RemoteFile::Attempt(
     std::function<void(const Status&)> done) {
   auto self = shared_from_this();
   attempt(target(), [self, repeatable, attempt, done](const Status& status) {
-    if (status.ok() ||
-        !(WasRefused(status.code()) || (repeatable && MayHaveRun(status.code())))) {
+    if (status.ok() || !(WasRefused(status.code()) || (repeatable && MayHaveRun(status.code())))) {
       done(status);
       return;
     }
@@ -106,7 +105,8 @@ void RemoteFile::WithBuffer(size_t bytes, std::function<void(Result<hwalloc::Buf
     return;
   }
   auto self = shared_from_this();
-  auto shared_then = std::make_shared<std::function<void(Result<hwalloc::Buffer>)>>(std::move(then));
+  auto shared_then =
+      std::make_shared<std::function<void(Result<hwalloc::Buffer>)>>(std::move(then));
   if (!parts_.executor->TrySubmit([self, bytes, shared_then] {
         (*shared_then)(self->parts_.buffers->Allocate(bytes, self->parts_.timeout_micros));
       })) {

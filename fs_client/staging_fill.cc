@@ -36,8 +36,8 @@ class Join {
 
 }  // namespace
 
-StagingFill::StagingFill(const Parts& parts, std::shared_ptr<storage::Object> object,
-                         uint64_t size, const std::vector<storage::DurableBlock>& rows)
+StagingFill::StagingFill(const Parts& parts, std::shared_ptr<storage::Object> object, uint64_t size,
+                         const std::vector<storage::DurableBlock>& rows)
     : parts_(parts), object_(std::move(object)), size_(size) {
   for (const storage::DurableBlock& row : rows) {
     if (row.index * kBlockBytes < size) absent_.emplace(row.index, row);
@@ -56,7 +56,8 @@ void StagingFill::Ensure(uint64_t offset, uint64_t length, Done done) {
     MutexLock lock(mutex_);
     const uint64_t first = offset / kBlockBytes;
     // Not past the end of all offsets.
-    const uint64_t last_byte = length == 0 ? offset : offset + std::min(length - 1, UINT64_MAX - offset);
+    const uint64_t last_byte =
+        length == 0 ? offset : offset + std::min(length - 1, UINT64_MAX - offset);
     const uint64_t last = last_byte / kBlockBytes;
     auto begin = absent_.lower_bound(first);
     auto end = absent_.upper_bound(last);
@@ -97,10 +98,11 @@ Status StagingFill::LoadNow(const storage::DurableBlock& row) {
     length = begin >= size_ ? 0 : std::min(length, size_ - begin);
   }
   for (uint64_t at = 0; at < length;) {
-    const ssize_t n = ::pwrite(object_->fd(), buffer.data() + at, length - at,
-                               static_cast<off_t>(begin + at));
+    const ssize_t n =
+        ::pwrite(object_->fd(), buffer.data() + at, length - at, static_cast<off_t>(begin + at));
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return Status::FromErrno(n < 0 ? errno : EIO, "stage object " + ToString(object_->key()));
+    if (n <= 0)
+      return Status::FromErrno(n < 0 ? errno : EIO, "stage object " + ToString(object_->key()));
     at += static_cast<uint64_t>(n);
   }
   return Status();
@@ -131,8 +133,7 @@ void StagingFill::Truncate(uint64_t size, std::function<Status()> truncate, Done
       MutexLock lock(self->mutex_);
       self->size_ = std::min(self->size_, size);
       auto loading = self->loading_.lower_bound(first_gone);
-      const auto count =
-          static_cast<size_t>(std::distance(loading, self->loading_.end()));
+      const auto count = static_cast<size_t>(std::distance(loading, self->loading_.end()));
       for (auto it = self->absent_.lower_bound(first_gone); it != self->absent_.end();) {
         it = self->absent_.erase(it);
       }

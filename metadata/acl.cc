@@ -44,13 +44,24 @@ Result<Acl> ParseAcl(std::string_view bytes) {
     if (entry.permission > 7 || entry.tag < last_tag) return bad;
     last_tag = entry.tag;
     switch (entry.tag) {
-      case kUserObj: ++user_obj; break;
-      case kGroupObj: ++group_obj; break;
-      case kOther: ++other; break;
-      case kMask: ++mask; break;
+      case kUserObj:
+        ++user_obj;
+        break;
+      case kGroupObj:
+        ++group_obj;
+        break;
+      case kOther:
+        ++other;
+        break;
+      case kMask:
+        ++mask;
+        break;
       case kUser:
-      case kGroup: ++named; break;
-      default: return bad;
+      case kGroup:
+        ++named;
+        break;
+      default:
+        return bad;
     }
     acl.push_back(entry);
   }

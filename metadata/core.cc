@@ -216,7 +216,8 @@ void MetadataCore::HandleRead(const Request& request, const Done& done) {
   context.nodes = &nodes_;
   Reply reply;
   Status status = ExecuteOp(context, request, &reply);
-  if (request.op_case() == Request::kStatfs && status.ok()) *reply.mutable_statfs() = nodes_.Capacity();
+  if (request.op_case() == Request::kStatfs && status.ok())
+    *reply.mutable_statfs() = nodes_.Capacity();
   if (!status.ok()) {
     Reply error;
     std::swap(reply, error);
@@ -248,9 +249,8 @@ void MetadataCore::GrantLeases(const Request& request, SessionId session, uint64
       directory = request.link().new_parent();
       break;
     case Request::kReaddir:
-      directory = reply->entries_size() > 0 && request.readdir().with_attrs()
-                      ? request.readdir().ino()
-                      : 0;
+      directory =
+          reply->entries_size() > 0 && request.readdir().with_attrs() ? request.readdir().ino() : 0;
       break;
     case Request::kGetattr:
     case Request::kSetattr:

@@ -56,8 +56,7 @@ class MetadataCore {
   using Done = std::function<void(Reply)>;
 
   // Writes a new server epoch and loads what the last one left.
-  static Result<std::unique_ptr<MetadataCore>> Create(const Options& options,
-                                                      const ClusterKey& key,
+  static Result<std::unique_ptr<MetadataCore>> Create(const Options& options, const ClusterKey& key,
                                                       std::unique_ptr<KvStore> store);
   ~MetadataCore();
 

@@ -227,8 +227,8 @@ void MetadataCore::HandleMutation(Request request, Done done) {
     // what it did not know to have.
     auto reopen = [&](const Reply& reply) {
       if (!reply.has_open()) return;
-      const bool writes = request.has_create() ? request.create().flags().write()
-                                               : request.open().flags().write();
+      const bool writes =
+          request.has_create() ? request.create().flags().write() : request.open().flags().write();
       opens_.Apply(request.session(), {reply.attr().ino(), reply.open().incarnation(),
                                        writes ? 0 : 1, writes ? 1 : 0});
     };

@@ -59,9 +59,10 @@ Status MetadataCore::Register(const RegisterNodeOp& op, Reply* reply) {
   if (!committed.ok()) return committed.status();
   if (other_tier) {
     spdlog::warn("node {} came back with another tier: what only it held is lost", op.name());
-    Change({}, [id = row.id()](OpContext& context, Reply*) {
-      return NodeLostObjects(context, id, {});
-    }, nullptr);
+    Change(
+        {},
+        [id = row.id()](OpContext& context, Reply*) { return NodeLostObjects(context, id, {}); },
+        nullptr);
   }
   sessions_.Add(row.session(), row.id(), options_.clock->MonotonicMicros(), false);
   nodes_.Set(row);
@@ -93,10 +94,13 @@ Status MetadataCore::ForgetNode(const ForgetNodeOp& op) {
   });
   if (!committed.ok()) return committed.status();
   nodes_.Set(*row);
-  Change({}, [id = row->id()](OpContext& context, Reply*) {
-    context.effects.durability = Durability::kSynced;
-    return NodeLostObjects(context, id, {});
-  }, nullptr);
+  Change(
+      {},
+      [id = row->id()](OpContext& context, Reply*) {
+        context.effects.durability = Durability::kSynced;
+        return NodeLostObjects(context, id, {});
+      },
+      nullptr);
   return Status();
 }
 
@@ -115,16 +119,19 @@ void MetadataCore::Inventory(const Request& request, const Done& done) {
   }
   auto present = std::make_shared<std::set<ObjectKey>>();
   if (op.last()) *present = sessions_.TakeReported(identity.session);
-  Change(identity, [op, present](OpContext& context, Reply* reply) -> Status {
-    for (const InventoryItem& item : op.items()) {
-      F3_ASSIGN_OR_RETURN(bool wanted, ReconcileObject(context, item));
-      if (wanted) continue;
-      ObjectName* unwanted = reply->add_unwanted();
-      unwanted->set_ino(item.ino());
-      unwanted->set_incarnation(item.incarnation());
-    }
-    return op.last() ? NodeLostObjects(context, context.node, *present) : Status();
-  }, done);
+  Change(
+      identity,
+      [op, present](OpContext& context, Reply* reply) -> Status {
+        for (const InventoryItem& item : op.items()) {
+          F3_ASSIGN_OR_RETURN(bool wanted, ReconcileObject(context, item));
+          if (wanted) continue;
+          ObjectName* unwanted = reply->add_unwanted();
+          unwanted->set_ino(item.ino());
+          unwanted->set_incarnation(item.incarnation());
+        }
+        return op.last() ? NodeLostObjects(context, context.node, *present) : Status();
+      },
+      done);
 }
 
 bool MetadataCore::Hello(const meta::Hello& hello, std::shared_ptr<EventSink> sink) {
@@ -222,28 +229,32 @@ void MetadataCore::CloseAll(SessionId session, NodeId node) {
   identity.session = session;
   identity.node = node;
   for (const CloseOp& open : opens_.OfSession(session)) {
-    Change(identity, [open](OpContext& context, Reply*) { return CloseEnded(context, open); },
-           nullptr);
+    Change(
+        identity, [open](OpContext& context, Reply*) { return CloseEnded(context, open); },
+        nullptr);
   }
-  Change(identity, [session](OpContext& context, Reply*) -> Status {
-    F3_ASSIGN_OR_RETURN(auto locks, context.txn->Scan(RowKey(Row::kLock),
-                                                      PrefixEnd(RowKey(Row::kLock)), SIZE_MAX));
-    for (const auto& [key, value] : locks) {
-      if (NumberAt(key, 9) != session) continue;
-      F3_RETURN_IF_ERROR(ReleaseSessionLocks(context, session, NumberAt(key, 1)));
-    }
-    F3_RETURN_IF_ERROR(DeleteRowsOf<IntentRow>(*context.txn, Row::kIntent, session));
-    const std::string replies = RowKey(Row::kReply, session);
-    F3_ASSIGN_OR_RETURN(auto rows, context.txn->Scan(replies, PrefixEnd(replies), SIZE_MAX));
-    for (const auto& [key, value] : rows) context.txn->Delete(key);
-    context.txn->Delete(RowKey(Row::kSession, session));
-    auto found = GetRow<NodeRow>(*context.txn, RowKey(Row::kNode, context.node), "node");
-    if (found.ok() && found->session() == session) {
-      found->set_session(0);
-      PutRow(*context.txn, RowKey(Row::kNode, context.node), *found);
-    }
-    return Status();
-  }, nullptr);
+  Change(
+      identity,
+      [session](OpContext& context, Reply*) -> Status {
+        F3_ASSIGN_OR_RETURN(auto locks, context.txn->Scan(RowKey(Row::kLock),
+                                                          PrefixEnd(RowKey(Row::kLock)), SIZE_MAX));
+        for (const auto& [key, value] : locks) {
+          if (NumberAt(key, 9) != session) continue;
+          F3_RETURN_IF_ERROR(ReleaseSessionLocks(context, session, NumberAt(key, 1)));
+        }
+        F3_RETURN_IF_ERROR(DeleteRowsOf<IntentRow>(*context.txn, Row::kIntent, session));
+        const std::string replies = RowKey(Row::kReply, session);
+        F3_ASSIGN_OR_RETURN(auto rows, context.txn->Scan(replies, PrefixEnd(replies), SIZE_MAX));
+        for (const auto& [key, value] : rows) context.txn->Delete(key);
+        context.txn->Delete(RowKey(Row::kSession, session));
+        auto found = GetRow<NodeRow>(*context.txn, RowKey(Row::kNode, context.node), "node");
+        if (found.ok() && found->session() == session) {
+          found->set_session(0);
+          PutRow(*context.txn, RowKey(Row::kNode, context.node), *found);
+        }
+        return Status();
+      },
+      nullptr);
 }
 
 void MetadataCore::EndGraceIfOver() {
@@ -255,19 +266,22 @@ void MetadataCore::EndGraceIfOver() {
 }
 
 void MetadataCore::DeleteOrphans() {
-  Change({}, [](OpContext& context, Reply*) -> Status {
-    const std::string prefix = RowKey(Row::kOrphan);
-    F3_ASSIGN_OR_RETURN(auto rows, context.txn->Scan(prefix, PrefixEnd(prefix), SIZE_MAX));
-    for (const auto& [key, value] : rows) {
-      auto row = GetInode(*context.txn, NumberAt(key, 1));
-      if (!row.ok()) {
-        context.txn->Delete(key);
-      } else {
-        F3_RETURN_IF_ERROR(DeleteIfUnused(context, *row, 0));
-      }
-    }
-    return Status();
-  }, nullptr);
+  Change(
+      {},
+      [](OpContext& context, Reply*) -> Status {
+        const std::string prefix = RowKey(Row::kOrphan);
+        F3_ASSIGN_OR_RETURN(auto rows, context.txn->Scan(prefix, PrefixEnd(prefix), SIZE_MAX));
+        for (const auto& [key, value] : rows) {
+          auto row = GetInode(*context.txn, NumberAt(key, 1));
+          if (!row.ok()) {
+            context.txn->Delete(key);
+          } else {
+            F3_RETURN_IF_ERROR(DeleteIfUnused(context, *row, 0));
+          }
+        }
+        return Status();
+      },
+      nullptr);
 }
 
 void MetadataCore::ExpireFiles() {
@@ -279,7 +293,8 @@ void MetadataCore::ExpireFiles() {
     return;
   }
   for (Ino ino : *expired) {
-    Change({}, [ino](OpContext& context, Reply*) { return ExpireFile(context, ino); }, nullptr);
+    Change(
+        {}, [ino](OpContext& context, Reply*) { return ExpireFile(context, ino); }, nullptr);
   }
 }
 

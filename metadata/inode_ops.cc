@@ -115,9 +115,8 @@ namespace {
 Result<uint32_t> InheritPermissions(OpContext& context, const InodeRow& parent, uint32_t mode,
                                     InodeRow* row) {
   if (S_ISLNK(mode)) return mode;
-  auto stored = parent.has_acl()
-                    ? context.txn->Get(RowKey(Row::kXattr, parent.ino(), kAclDefault))
-                    : Result<std::string>(Status::NotFound("no default ACL"));
+  auto stored = parent.has_acl() ? context.txn->Get(RowKey(Row::kXattr, parent.ino(), kAclDefault))
+                                 : Result<std::string>(Status::NotFound("no default ACL"));
   if (!stored.ok()) {
     if (!stored.status().Is(Code::kNotFound)) return stored.status();
     return mode & ~(context.caller.umask() & 0777);
@@ -246,8 +245,7 @@ Status DropLink(OpContext& context, InodeRow* row) {
 void SetExpiry(OpContext& context, InodeRow* row, int64_t at_ns) {
   if (row->expires_ns() == at_ns) return;
   if (row->expires_ns() != 0) {
-    context.txn->Delete(
-        RowKey(Row::kExpiry, static_cast<uint64_t>(row->expires_ns()), row->ino()));
+    context.txn->Delete(RowKey(Row::kExpiry, static_cast<uint64_t>(row->expires_ns()), row->ino()));
   }
   if (at_ns != 0) {
     context.txn->Put(RowKey(Row::kExpiry, static_cast<uint64_t>(at_ns), row->ino()), "");

@@ -47,8 +47,8 @@ class LevelDbEngine : public Engine {
 
   Result<std::string> Get(const Snapshot& snapshot, std::string_view key) override {
     std::string value;
-    Status status = FromLevelDb(
-        db_->Get(At(snapshot), leveldb::Slice(key.data(), key.size()), &value), dir_);
+    Status status =
+        FromLevelDb(db_->Get(At(snapshot), leveldb::Slice(key.data(), key.size()), &value), dir_);
     if (!status.ok()) return status;
     return value;
   }
@@ -128,8 +128,8 @@ Result<std::unique_ptr<KvStore>> OpenLevelDbKvStore(const std::string& dir, leve
   if (!status.ok() && !status.IsNotFound()) return FromLevelDb(status, dir);
   uint64_t sequence = std::strtoull(text.c_str(), nullptr, 10);
   // What the last process wrote without a sync is made durable before anyone relies on it.
-  auto engine = std::make_unique<LevelDbEngine>(dir, std::move(cache), std::move(filter),
-                                                std::move(db));
+  auto engine =
+      std::make_unique<LevelDbEngine>(dir, std::move(cache), std::move(filter), std::move(db));
   F3_RETURN_IF_ERROR(engine->Sync());
   return std::unique_ptr<KvStore>(new OccKvStore(std::move(engine), sequence));
 }

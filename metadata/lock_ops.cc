@@ -40,7 +40,8 @@ Result<bool> FindHolder(OpContext& context, Ino ino, SessionId session, uint64_t
 }
 
 Status CheckRange(const LockRange& range) {
-  if (range.end() < range.start()) return Status::InvalidArgument("a lock that ends before it begins");
+  if (range.end() < range.start())
+    return Status::InvalidArgument("a lock that ends before it begins");
   if (range.type() != LOCK_READ && range.type() != LOCK_WRITE && range.type() != LOCK_UNLOCK) {
     return Status::InvalidArgument("unknown lock type");
   }

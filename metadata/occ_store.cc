@@ -58,8 +58,7 @@ class OccTransaction : public Transaction {
       End();
       return sequence_;
     }
-    auto committed =
-        store_->CommitWrites(reads_, sequence_, std::move(writes_), on_commit);
+    auto committed = store_->CommitWrites(reads_, sequence_, std::move(writes_), on_commit);
     End();
     if (!committed.ok()) return committed.status();
     if (durability == Durability::kSynced) {
@@ -104,9 +103,9 @@ void OccKvStore::Ended(uint64_t snapshot_sequence) {
 }
 
 bool OccKvStore::Conflicts(const Reads& reads, uint64_t snapshot_sequence) const {
-  auto first = std::partition_point(
-      recent_.begin(), recent_.end(),
-      [&](const Commit& commit) { return commit.sequence <= snapshot_sequence; });
+  auto first = std::partition_point(recent_.begin(), recent_.end(), [&](const Commit& commit) {
+    return commit.sequence <= snapshot_sequence;
+  });
   for (; first != recent_.end(); ++first) {
     for (const std::string& key : first->keys) {
       if (reads.keys.count(key) != 0) return true;

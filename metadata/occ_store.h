@@ -33,8 +33,8 @@ class Engine {
   using Snapshot = std::shared_ptr<const void>;
   virtual Snapshot TakeSnapshot() = 0;
   virtual Result<std::string> Get(const Snapshot& snapshot, std::string_view key) = 0;
-  virtual Result<Pairs> Scan(const Snapshot& snapshot, std::string_view begin,
-                             std::string_view end, size_t limit) = 0;
+  virtual Result<Pairs> Scan(const Snapshot& snapshot, std::string_view begin, std::string_view end,
+                             size_t limit) = 0;
   // Atomic; survives the process, not the host.
   virtual Status Apply(const Writes& writes) = 0;
   // Makes everything applied so far survive the host.
@@ -66,8 +66,7 @@ class OccKvStore : public KvStore {
   };
 
   void Ended(uint64_t snapshot_sequence);
-  bool Conflicts(const Reads& reads, uint64_t snapshot_sequence) const
-      F3_REQUIRES(commit_mutex_);
+  bool Conflicts(const Reads& reads, uint64_t snapshot_sequence) const F3_REQUIRES(commit_mutex_);
   Result<uint64_t> CommitWrites(const Reads& reads, uint64_t snapshot_sequence, Writes writes,
                                 const std::function<void(uint64_t)>& on_commit);
 

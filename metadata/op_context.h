@@ -73,8 +73,8 @@ struct Effects {
   std::vector<OpenChange> opens;  // of the calling session
   // After the commit: objects that became garbage (sent once nobody has them open).
   std::vector<Drop> drops;
-  std::vector<Ino> locks_freed;     // LockAvailable is sent to waiting sessions
-  std::vector<Ino> lock_waiters;    // the calling session waits for these
+  std::vector<Ino> locks_freed;        // LockAvailable is sent to waiting sessions
+  std::vector<Ino> lock_waiters;       // the calling session waits for these
   std::vector<Drop> writer_elsewhere;  // told to the home's node
   Durability durability = Durability::kBuffered;
 };

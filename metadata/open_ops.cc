@@ -232,8 +232,7 @@ Status CloseInode(OpContext& context, const CloseOp& op, bool published) {
   if (!last) return Status();
   if (row.nlink() == 0) return DeleteIfUnused(context, row, closing);
   if (row.ttl_s() > 0) {
-    SetExpiry(context, &row,
-              context.now_ns + static_cast<int64_t>(row.ttl_s()) * kNanosPerSecond);
+    SetExpiry(context, &row, context.now_ns + static_cast<int64_t>(row.ttl_s()) * kNanosPerSecond);
     PutInode(*context.txn, row);
   }
   return Status();

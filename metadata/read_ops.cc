@@ -107,8 +107,7 @@ Status DoCreateVolume(OpContext& context, const CreateVolumeOp& op, Reply* reply
   context.caller.set_uid(op.uid());
   context.caller.set_gid(op.gid());
   context.caller.set_umask(0);
-  F3_ASSIGN_OR_RETURN(InodeRow root,
-                      NewInode(context, nowhere, S_IFDIR | (op.mode() & 07777)));
+  F3_ASSIGN_OR_RETURN(InodeRow root, NewInode(context, nowhere, S_IFDIR | (op.mode() & 07777)));
   root.set_parent(root.ino());  // ".." of a root is the root
   PutInode(*context.txn, root);
   VolumeRow volume;

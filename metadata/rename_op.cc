@@ -38,8 +38,7 @@ Status NotInOwnSubtree(OpContext& context, Ino directory, const InodeRow& below)
 // Ruling 7 of the design: moving to a place must not weaken what the place promises.
 Status CheckClass(const Side& from, const InodeRow& new_parent, FileClass hint) {
   if (IsRegular(from.row) && from.row.file_class() == CLASS_EPHEMERAL &&
-      from.parent.ino() != new_parent.ino() &&
-      ResolveClass(new_parent, hint) == CLASS_DURABLE) {
+      from.parent.ino() != new_parent.ino() && ResolveClass(new_parent, hint) == CLASS_DURABLE) {
     return Status::NeedsConversion("the file becomes durable at its new place");
   }
   return Status();

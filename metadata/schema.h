@@ -18,22 +18,22 @@ namespace f3::meta {
 
 // One letter per kind of row; a kind's keys are the range [letter, letter + 1).
 enum class Row : char {
-  kBlock = 'B',      // ino, index → BlockValue
-  kDentry = 'D',     // parent, name → DentryRow
-  kEpoch = 'E',      // → decimal server epoch
-  kGarbage = 'G',    // ino, generation, index → empty: a block to remove from the store
-  kInode = 'I',      // ino → InodeRow
-  kLock = 'K',       // ino, session, owner, kind → LockRow
-  kLocation = 'L',   // ino → LocationRow
-  kNode = 'N',       // node id → NodeRow
-  kOrphan = 'O',     // ino → empty: no name left, still open
-  kIntent = 'P',     // ino, generation → IntentRow
-  kReply = 'R',      // session, token → ReplyRow
-  kSession = 'S',    // session → SessionRow
-  kExpiry = 'T',     // wall ns, ino → empty: unlinked then
-  kVolume = 'V',     // name → VolumeRow
-  kHeld = 'H',       // node, ino → empty: the node is home or holds a copy
-  kXattr = 'X',      // ino, name → value
+  kBlock = 'B',     // ino, index → BlockValue
+  kDentry = 'D',    // parent, name → DentryRow
+  kEpoch = 'E',     // → decimal server epoch
+  kGarbage = 'G',   // ino, generation, index → empty: a block to remove from the store
+  kInode = 'I',     // ino → InodeRow
+  kLock = 'K',      // ino, session, owner, kind → LockRow
+  kLocation = 'L',  // ino → LocationRow
+  kNode = 'N',      // node id → NodeRow
+  kOrphan = 'O',    // ino → empty: no name left, still open
+  kIntent = 'P',    // ino, generation → IntentRow
+  kReply = 'R',     // session, token → ReplyRow
+  kSession = 'S',   // session → SessionRow
+  kExpiry = 'T',    // wall ns, ino → empty: unlinked then
+  kVolume = 'V',    // name → VolumeRow
+  kHeld = 'H',      // node, ino → empty: the node is home or holds a copy
+  kXattr = 'X',     // ino, name → value
 };
 
 void AppendNumber(std::string* key, uint64_t number);
@@ -53,7 +53,8 @@ template <typename Message>
 Result<Message> GetRow(Transaction& txn, const std::string& key, std::string_view what) {
   auto value = txn.Get(key);
   if (!value.ok()) {
-    return value.status().Is(Code::kNotFound) ? Status::NotFound(std::string(what)) : value.status();
+    return value.status().Is(Code::kNotFound) ? Status::NotFound(std::string(what))
+                                              : value.status();
   }
   Message row;
   if (!row.ParseFromString(*value)) {

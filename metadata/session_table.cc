@@ -184,9 +184,9 @@ void SessionTable::ReleaseAll() {
   for (auto& sink : sinks) sink->Close();
 }
 
-SessionTable::Token SessionTable::BeginMutation(SessionId id, uint64_t token,
-                                                const ReplyDone& done,
-                                                const std::function<void(const Reply&)>& recovered) {
+SessionTable::Token SessionTable::BeginMutation(
+    SessionId id, uint64_t token, const ReplyDone& done,
+    const std::function<void(const Reply&)>& recovered) {
   Reply reply;
   bool was_recovered = false;
   {

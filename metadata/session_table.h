@@ -59,7 +59,8 @@ class SessionTable {
   // Removes the session, tells its stream, and runs what waited for it. False: there is none.
   bool End(SessionId id);
 
-  // Closes every stream and runs everything that waits for an acknowledgement: for the server's end.
+  // Closes every stream and runs everything that waits for an acknowledgement: for the server's
+  // end.
   void ReleaseAll();
 
   enum class Token { kFresh, kRepeated, kNoSession };

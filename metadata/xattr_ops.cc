@@ -26,11 +26,16 @@ Status CheckXattrName(std::string_view name) {
 
 std::string_view StateName(FileState state) {
   switch (state) {
-    case STATE_WRITING: return "writing";
-    case STATE_SEALED: return "sealed";
-    case STATE_LOST: return "lost";
-    case STATE_UNAVAILABLE: return "unavailable";
-    default: return "none";
+    case STATE_WRITING:
+      return "writing";
+    case STATE_SEALED:
+      return "sealed";
+    case STATE_LOST:
+      return "lost";
+    case STATE_UNAVAILABLE:
+      return "unavailable";
+    default:
+      return "none";
   }
 }
 

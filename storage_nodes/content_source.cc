@@ -75,8 +75,8 @@ void ContentSource::Next(const TryRef& attempt) {
   Clock* const clock = parts_->options.clock;
   const int64_t now = clock->MonotonicMicros();
   if (now >= attempt->deadline_micros) {
-    return attempt->Fail(Status::Timeout("the bytes did not come in time: " +
-                                         attempt->last.ToString()));
+    return attempt->Fail(
+        Status::Timeout("the bytes did not come in time: " + attempt->last.ToString()));
   }
   if (!attempt->buffer.valid()) {
     auto buffer = parts_->options.buffers->Allocate(attempt->length, 0);

@@ -59,10 +59,10 @@ class ContentSource : public std::enable_shared_from_this<ContentSource> {
 
   FetchParts* const parts_;
   const FetchPlan plan_;  // but for `holders`, which change
-  Mutex refresh_mutex_;  // held while the server is asked; before mutex_
+  Mutex refresh_mutex_;   // held while the server is asked; before mutex_
   Mutex mutex_;
   std::vector<Source> holders_ F3_GUARDED_BY(mutex_) = plan_.holders;
-  size_t preferred_ F3_GUARDED_BY(mutex_) = 0;  // asked first
+  size_t preferred_ F3_GUARDED_BY(mutex_) = 0;     // asked first
   uint64_t generation_ F3_GUARDED_BY(mutex_) = 0;  // of holders_
 };
 

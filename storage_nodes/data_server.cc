@@ -135,47 +135,44 @@ void DataServerImpl::HandleRead(const xdt::ReadRequest& request, std::span<std::
     return done(ReadRange(*visit->object, request, into, UINT64_MAX));
   }
   HomeListener* const listener = visit->listener;
-  listener->AwaitBytes(
-      request.object, request.offset, deadline_micros,
-      [visit, request, into, done = std::move(done)](const Result<HomeListener::Progress>& progress) {
-        if (!progress.ok()) return done(progress.status());
-        auto read = ReadRange(*visit->object, request, into, progress->readable_bytes);
-        if (read.ok()) {
-          read->writing = progress->writing;
-          read->object_bytes = progress->readable_bytes;
-        }
-        done(std::move(read));
-      });
+  listener->AwaitBytes(request.object, request.offset, deadline_micros,
+                       [visit, request, into,
+                        done = std::move(done)](const Result<HomeListener::Progress>& progress) {
+                         if (!progress.ok()) return done(progress.status());
+                         auto read =
+                             ReadRange(*visit->object, request, into, progress->readable_bytes);
+                         if (read.ok()) {
+                           read->writing = progress->writing;
+                           read->object_bytes = progress->readable_bytes;
+                         }
+                         done(std::move(read));
+                       });
 }
 
-void DataServerImpl::HandleWrite(const xdt::WriteRequest& request,
-                                 std::span<const std::byte> bytes, WriteDone done) {
+void DataServerImpl::HandleWrite(const xdt::WriteRequest& request, std::span<const std::byte> bytes,
+                                 WriteDone done) {
   auto entered = Enter(request, /*write=*/true);
   if (!entered.ok()) return done(entered.status());
   VisitRef visit = *std::move(entered);
   HomeListener* const listener = visit->listener;
   auto object = visit->object;
-  listener->RemoteWrite(
-      std::move(object), request, bytes,
-      [visit = std::move(visit), done = std::move(done)](Result<xdt::WriteResult> written) {
-        done(std::move(written));
-      });
+  listener->RemoteWrite(std::move(object), request, bytes,
+                        [visit = std::move(visit), done = std::move(done)](
+                            Result<xdt::WriteResult> written) { done(std::move(written)); });
 }
 
 void DataServerImpl::HandleControl(const xdt::ControlRequest& request, ControlDone done) {
-  const bool write = request.op == xdt::ControlOp::kTruncate ||
-                     request.op == xdt::ControlOp::kAllocate;
+  const bool write =
+      request.op == xdt::ControlOp::kTruncate || request.op == xdt::ControlOp::kAllocate;
   auto entered = Enter(request, write);
   if (!entered.ok()) return done(entered.status());
   VisitRef visit = *std::move(entered);
   HomeListener* const listener = visit->listener;
   if (listener == nullptr) return done(Status::Unavailable("the node is starting or stopping"));
   auto object = visit->object;
-  listener->RemoteControl(
-      std::move(object), request,
-      [visit = std::move(visit), done = std::move(done)](Result<xdt::ControlResult> result) {
-        done(std::move(result));
-      });
+  listener->RemoteControl(std::move(object), request,
+                          [visit = std::move(visit), done = std::move(done)](
+                              Result<xdt::ControlResult> result) { done(std::move(result)); });
 }
 
 }  // namespace

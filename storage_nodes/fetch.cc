@@ -134,8 +134,8 @@ void FetchImpl::GoOn() {
     if (over) filling_ = false;
   }
   if (over) return EndFill(error);
-  const int64_t deadline = parts_->options.clock->MonotonicMicros() +
-                           3 * parts_->options.request_timeout_micros;
+  const int64_t deadline =
+      parts_->options.clock->MonotonicMicros() + 3 * parts_->options.request_timeout_micros;
   for (size_t chunk : chunks) Get(chunk, deadline);
 }
 

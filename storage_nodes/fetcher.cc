@@ -61,8 +61,8 @@ FetchPlan Around(const FetchPlan& plan, uint64_t offset, uint64_t length) {
   const auto by_index = [](const DurableBlock& block, uint64_t index) {
     return block.index < index;
   };
-  auto block = std::lower_bound(plan.blocks.begin(), plan.blocks.end(), offset / kBlockBytes,
-                                by_index);
+  auto block =
+      std::lower_bound(plan.blocks.begin(), plan.blocks.end(), offset / kBlockBytes, by_index);
   for (; block != plan.blocks.end() && block->index * kBlockBytes < offset + length; ++block) {
     part.blocks.push_back(*block);
   }

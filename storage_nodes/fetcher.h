@@ -78,8 +78,8 @@ class Fetcher {
     xdt::TransferEngine* engine = nullptr;
     hwalloc::BufferArena* buffers = nullptr;
     Clock* clock = Clock::Real();
-    int threads = 2;             // for reading durable blocks
-    uint32_t window_chunks = 8;  // in flight per fetch
+    int threads = 2;                             // for reading durable blocks
+    uint32_t window_chunks = 8;                  // in flight per fetch
     int64_t request_timeout_micros = 5'000'000;  // per request to one holder
   };
   struct Counters {

@@ -139,8 +139,7 @@ Result<std::vector<uint32_t>> CopyContent(int from, int to, const std::string& p
   return checksums;
 }
 
-Result<size_t> ReadObject(const Object& object, uint64_t offset,
-                          std::span<std::byte> into) {
+Result<size_t> ReadObject(const Object& object, uint64_t offset, std::span<std::byte> into) {
   size_t done = 0;
   while (done < into.size()) {
     const ssize_t n = ::pread(object.fd(), into.data() + done, into.size() - done,
@@ -161,9 +160,9 @@ Result<uint64_t> WriteObject(const Object& object, uint64_t offset, bool append,
     piece.iov_base = const_cast<std::byte*>(from.data() + done);
     piece.iov_len = from.size() - done;
     // The offset is ignored with RWF_APPEND but must not be -1.
-    const ssize_t n = ::pwritev2(object.fd(), &piece, 1,
-                                 append ? 0 : static_cast<off_t>(offset + done),
-                                 append ? RWF_APPEND : 0);
+    const ssize_t n =
+        ::pwritev2(object.fd(), &piece, 1, append ? 0 : static_cast<off_t>(offset + done),
+                   append ? RWF_APPEND : 0);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return Status::FromErrno(errno, "write object " + ToString(object.key()));
     if (n == 0) return Status::Io("object " + ToString(object.key()) + " takes no more bytes");

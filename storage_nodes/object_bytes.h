@@ -29,8 +29,7 @@ Result<std::vector<uint32_t>> CopyContent(int from, int to, const std::string& p
                                           const StopCheck& stop);
 
 // pread and pwrite of everything, on an object's descriptor. ReadObject is short at the end only.
-Result<size_t> ReadObject(const Object& object, uint64_t offset,
-                          std::span<std::byte> into);
+Result<size_t> ReadObject(const Object& object, uint64_t offset, std::span<std::byte> into);
 // Returns where the bytes went. `append`: at the end, atomically with other appenders.
 Result<uint64_t> WriteObject(const Object& object, uint64_t offset, bool append,
                              std::span<const std::byte> from);

@@ -21,8 +21,8 @@ namespace f3::storage {
 struct PublishRequest {
   std::shared_ptr<Object> object;
   uint64_t size = 0;
-  Generation generation = 0;               // fresh, from the metadata server
-  std::vector<DurableBlock> current;       // rows as published, by index
+  Generation generation = 0;          // fresh, from the metadata server
+  std::vector<DurableBlock> current;  // rows as published, by index
   // Blocks that may have changed. Not set: unknown (writes bypassed the daemon), so every block is
   // read and compared with `current` by checksum.
   std::optional<std::set<uint64_t>> dirty;

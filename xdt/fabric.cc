@@ -96,8 +96,8 @@ Result<std::unique_ptr<Fabric>> Fabric::Open(const std::string& provider,
   hints->domain_attr->control_progress = FI_PROGRESS_MANUAL;
   hints->domain_attr->data_progress = FI_PROGRESS_MANUAL;
   hints->fabric_attr->prov_name = ::strdup(provider.c_str());
-  const int error = fi_getinfo(FI_VERSION(1, 17), bind_address.c_str(), nullptr, FI_SOURCE, hints,
-                               &self->info_);
+  const int error =
+      fi_getinfo(FI_VERSION(1, 17), bind_address.c_str(), nullptr, FI_SOURCE, hints, &self->info_);
   fi_freeinfo(hints);
   if (error != 0) {
     return Status::NoDevice("libfabric's provider \"" + provider + "\" cannot be used at " +
@@ -201,9 +201,9 @@ Endpoint::~Endpoint() {
 }
 
 Status Endpoint::PostMessageBuffer(size_t index) {
-  const ssize_t e = fi_recv(endpoint_.get(), message_buffers_.data() + index * kMaxMessageBytes,
-                            kMaxMessageBytes, message_desc_, FI_ADDR_UNSPEC,
-                            &slots_[index]->context);
+  const ssize_t e =
+      fi_recv(endpoint_.get(), message_buffers_.data() + index * kMaxMessageBytes, kMaxMessageBytes,
+              message_desc_, FI_ADDR_UNSPEC, &slots_[index]->context);
   slots_[index]->posted = e == 0;
   return e == 0 ? Status() : FromFabric(e, "post a message buffer");
 }

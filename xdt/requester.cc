@@ -34,9 +34,8 @@ void Requester::Add(Outgoing request) {
 }
 
 Status Requester::OpenLink(Link* link) {
-  auto endpoint = Endpoint::Open(fabric_, kMessageBuffers, [this, link](auto bytes) {
-    OnMessage(link, bytes);
-  });
+  auto endpoint = Endpoint::Open(fabric_, kMessageBuffers,
+                                 [this, link](auto bytes) { OnMessage(link, bytes); });
   if (!endpoint.ok()) return endpoint.status();
   F3_ASSIGN_OR_RETURN(link->address, (*endpoint)->Resolve(link->peer));
   link->endpoint = std::move(endpoint).value();
@@ -152,12 +151,12 @@ void Requester::SendCall(Link* link, const std::shared_ptr<Call>& call) {
   if (call->ready.empty() || call->bytes_sent) return;
   auto to = link->endpoint->Resolve(call->ready);
   if (!to.ok()) return Settle(link, call, to.status());
-  Status sent = link->endpoint->SendBytes(
-      *to, message.tag, call->out.bytes, [this, link, call](const Status& status, size_t) {
-        --call->pending;
-        if (!status.ok() && !call->settled) link->broken = true;
-        FinishIfOver(link, call);
-      });
+  Status sent = link->endpoint->SendBytes(*to, message.tag, call->out.bytes,
+                                          [this, link, call](const Status& status, size_t) {
+                                            --call->pending;
+                                            if (!status.ok() && !call->settled) link->broken = true;
+                                            FinishIfOver(link, call);
+                                          });
   if (sent.Is(Code::kAgain)) {
     link->backlog = true;
     return;
@@ -232,8 +231,7 @@ void Requester::OnMessage(Link* link, std::span<const std::byte> bytes) {
 }
 
 // The answer is known; the call is over once the fabric has given back the buffers.
-void Requester::Settle(Link* link, const std::shared_ptr<Call>& call,
-                       Result<ReplyMessage> answer) {
+void Requester::Settle(Link* link, const std::shared_ptr<Call>& call, Result<ReplyMessage> answer) {
   if (call->settled) return;
   call->settled = true;
   call->answer = std::move(answer);

@@ -53,12 +53,12 @@ class Requester {
  private:
   struct Call {
     Outgoing out;
-    bool sent = false;        // the request message
-    bool settled = false;     // the answer is known
+    bool sent = false;          // the request message
+    bool settled = false;       // the answer is known
     bool bytes_follow = false;  // beside the answer, which is a read's
-    int pending = 0;          // fabric operations that use the caller's buffer
+    int pending = 0;            // fabric operations that use the caller's buffer
     FabricOp* receive = nullptr;
-    std::string ready;        // of a write: where the bytes go, once the owner is ready
+    std::string ready;  // of a write: where the bytes go, once the owner is ready
     bool bytes_sent = false;
     int64_t give_up_micros = 0;  // when the link is closed if the receive is not back
     Result<ReplyMessage> answer = Status::Internal("no answer");

@@ -60,8 +60,7 @@ void Responder::OnRequest(std::span<const std::byte> bytes) {
   served->request = std::move(*request);
   served->link = *link;
   served->link->used_micros = now;
-  served->deadline_micros =
-      now + std::min(served->request.patience_micros, kMaxPatienceMicros);
+  served->deadline_micros = now + std::min(served->request.patience_micros, kMaxPatienceMicros);
   if (served->request.epoch != *options_.epoch) {
     serving_.push_back(served);
     return Refuse(served, Status::WrongEpoch("the node has restarted since"));
@@ -148,7 +147,8 @@ void Responder::HandleRead(const ServedRef& served) {
   request.offset = message.offset;
   request.length = message.length;
   request.follow = message.follow;
-  std::span<std::byte> into = served->buffer.valid() ? served->buffer.span() : std::span<std::byte>();
+  std::span<std::byte> into =
+      served->buffer.valid() ? served->buffer.span() : std::span<std::byte>();
   options_.handler->HandleRead(
       request, into, served->deadline_micros, [this, served, into](const Result<ReadResult>& read) {
         if (!read.ok()) return Handled(served, ErrorReply(read.status()));

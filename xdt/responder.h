@@ -71,8 +71,8 @@ class Responder {
     int64_t deadline_micros = 0;
     FabricOp* receive = nullptr;
     bool ready_sent = false;
-    bool bytes_sent = false;   // of a read
-    bool bytes_over = false;   // the fabric has given the buffer back
+    bool bytes_sent = false;  // of a read
+    bool bytes_over = false;  // the fabric has given the buffer back
     bool reply_sent = false;
     ReplyMessage reply;
   };

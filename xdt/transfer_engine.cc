@@ -99,8 +99,8 @@ class Engine : public TransferEngine {
 Status Engine::Start() {
   wake_.Reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake_.valid()) return Status::FromErrno(errno, "the transfer engine's eventfd");
-  F3_ASSIGN_OR_RETURN(fabric_, Fabric::Open(options_.provider, options_.bind_address,
-                                            options_.buffers->region()));
+  F3_ASSIGN_OR_RETURN(
+      fabric_, Fabric::Open(options_.provider, options_.bind_address, options_.buffers->region()));
   Responder::Options serve;
   serve.buffers = options_.buffers;
   serve.handler = options_.handler;
@@ -112,14 +112,13 @@ Status Engine::Start() {
   responder_ = std::make_unique<Responder>(fabric_.get(), std::move(serve));
   F3_RETURN_IF_ERROR(responder_->Open());
   address_ = responder_->address();
-  requester_ = std::make_unique<Requester>(fabric_.get(), options_.clock,
-                                           options_.max_in_flight_per_peer);
+  requester_ =
+      std::make_unique<Requester>(fabric_.get(), options_.clock, options_.max_in_flight_per_peer);
   progress_ = std::thread([this] { Progress(); });
   return Status();
 }
 
-Outgoing Engine::NewRequest(const Peer& peer, const ObjectRequest& request,
-                            int64_t deadline_micros,
+Outgoing Engine::NewRequest(const Peer& peer, const ObjectRequest& request, int64_t deadline_micros,
                             std::function<void(Result<ReplyMessage>)> answered) {
   Outgoing out;
   out.peer = peer.address;
@@ -164,9 +163,8 @@ void Engine::Read(const Peer& peer, const ReadRequest& request, std::span<std::b
   Submit(std::move(out));
 }
 
-void Engine::Write(const Peer& peer, const WriteRequest& request,
-                   std::span<const std::byte> bytes, int64_t deadline_micros,
-                   RequestHandler::WriteDone done) {
+void Engine::Write(const Peer& peer, const WriteRequest& request, std::span<const std::byte> bytes,
+                   int64_t deadline_micros, RequestHandler::WriteDone done) {
   Outgoing out = NewRequest(peer, request, deadline_micros,
                             [done = std::move(done)](const Result<ReplyMessage>& reply) {
                               if (!reply.ok()) return done(reply.status());
@@ -195,8 +193,8 @@ void Engine::Control(const Peer& peer, const ControlRequest& request, int64_t de
   Outgoing out = NewRequest(peer, request, deadline_micros,
                             [done = std::move(done)](const Result<ReplyMessage>& reply) {
                               if (!reply.ok()) return done(reply.status());
-                              done(ControlResult{reply->value, reply->object_bytes,
-                                                 reply->mtime_ns, reply->allocated_bytes});
+                              done(ControlResult{reply->value, reply->object_bytes, reply->mtime_ns,
+                                                 reply->allocated_bytes});
                             });
   out.message.operation = Operation::kControl;
   out.message.control = request.op;

@@ -48,10 +48,10 @@ struct ReadRequest : ObjectRequest {
 };
 
 struct ReadResult {
-  uint32_t length = 0;         // bytes delivered; less than asked only at the end of the object
-  uint64_t object_bytes = 0;   // the object's size when it was read
-  Version version = 0;         // of the object when it was read; 0: never published
-  bool writing = false;        // the object may still change
+  uint32_t length = 0;        // bytes delivered; less than asked only at the end of the object
+  uint64_t object_bytes = 0;  // the object's size when it was read
+  Version version = 0;        // of the object when it was read; 0: never published
+  bool writing = false;       // the object may still change
 };
 
 struct WriteRequest : ObjectRequest {
@@ -66,11 +66,11 @@ struct WriteResult {
 
 // Small operations at the owner.
 enum class ControlOp : uint8_t {
-  kStat = 1,       // size, mtime
-  kTruncate = 2,   // to `a`
-  kAllocate = 3,   // fallocate: mode in `c`, offset `a`, length `b`
-  kSync = 4,       // publish (and for durable files make durable) what was written
-  kSeekData = 5,   // from `a`; result in `value`, NotFound past the end
+  kStat = 1,      // size, mtime
+  kTruncate = 2,  // to `a`
+  kAllocate = 3,  // fallocate: mode in `c`, offset `a`, length `b`
+  kSync = 4,      // publish (and for durable files make durable) what was written
+  kSeekData = 5,  // from `a`; result in `value`, NotFound past the end
   kSeekHole = 6,
 };
 
@@ -113,8 +113,8 @@ class TransferEngine {
     Epoch epoch = 0;           // of this node; may be set later by SetEpoch, before serving
     int handler_threads = 4;
     uint32_t max_in_flight_per_peer = 32;
-    uint32_t max_served = 64;     // requests being served at once; more wait in order
-    int64_t injected_delay_micros = 0;  // added before each request is sent: slow-link tests
+    uint32_t max_served = 64;                 // requests being served at once; more wait in order
+    int64_t injected_delay_micros = 0;        // added before each request is sent: slow-link tests
     hwalloc::BufferArena* buffers = nullptr;  // required; outlives the engine
     RequestHandler* handler = nullptr;        // may be null: requests are refused
     Clock* clock = Clock::Real();

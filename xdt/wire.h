@@ -28,9 +28,9 @@ inline constexpr size_t kMaxTextBytes = 512;
 enum class Operation : uint8_t { kRead = 1, kWrite = 2, kControl = 3 };
 
 struct RequestMessage {
-  uint64_t id = 0;       // of the requester; comes back in the answer
-  uint64_t tag = 0;      // of the tagged transfer
-  Epoch epoch = 0;       // that the requester believes the owner to have
+  uint64_t id = 0;              // of the requester; comes back in the answer
+  uint64_t tag = 0;             // of the tagged transfer
+  Epoch epoch = 0;              // that the requester believes the owner to have
   int64_t patience_micros = 0;  // until the requester's deadline
   Operation operation = Operation::kRead;
   ControlOp control = ControlOp::kStat;

@@ -164,8 +164,8 @@ TEST(FileFollowLocal, NobodyWaitsForItself) {
   world.probe()->Set(kWriter, 1, kWriter);
   world.probe()->Set(kSibling, kWriter, kWriter);
   world.probe()->Set(kReader, kSibling, kReader);  // a new session, but a descendant
-  SimFileRef writer = Must(world.n(1)->Create("a", O_WRONLY, meta::CLASS_EPHEMERAL, true,
-                                              meta::TIER_UNSET, kWriter));
+  SimFileRef writer = Must(
+      world.n(1)->Create("a", O_WRONLY, meta::CLASS_EPHEMERAL, true, meta::TIER_UNSET, kWriter));
   EXPECT_OK(world.n(1)->Write(writer, 0, "x"));
   for (int32_t pid : {kWriter, kSibling, kReader}) {
     SimFileRef reader = Must(world.n(1)->Open(writer->ino, O_RDONLY, pid));
@@ -194,8 +194,8 @@ TEST(FileFollowLocal, ShutdownEndsWaits) {
   World world(1);
   world.probe()->Set(kWriter, 1, kWriter);
   world.probe()->Set(kReader, 1, kReader);
-  SimFileRef writer = Must(world.n(1)->Create("a", O_WRONLY, meta::CLASS_EPHEMERAL, true,
-                                              meta::TIER_UNSET, kWriter));
+  SimFileRef writer = Must(
+      world.n(1)->Create("a", O_WRONLY, meta::CLASS_EPHEMERAL, true, meta::TIER_UNSET, kWriter));
   SimFileRef reader = Must(world.n(1)->Open(writer->ino, O_RDONLY, kReader));
   PendingRead waiting(world.node(1), reader, 0);
   world.node(1)->files()->Shutdown();

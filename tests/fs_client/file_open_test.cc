@@ -11,10 +11,10 @@ SimFileRef Must(Result<SimFileRef> file) {
   EXPECT_TRUE(file.ok()) << file.status().ToString();
   return file.ok() ? *file : std::make_shared<SimFile>();
 }
-#define EXPECT_OK(expr)                               \
-  do {                                                \
-    ::f3::Status s_ = (expr);                         \
-    EXPECT_TRUE(s_.ok()) << s_.ToString();            \
+#define EXPECT_OK(expr)                    \
+  do {                                     \
+    ::f3::Status s_ = (expr);              \
+    EXPECT_TRUE(s_.ok()) << s_.ToString(); \
   } while (0)
 
 std::string All(SimKernel* mount, Ino ino) {

@@ -7,13 +7,13 @@
 #include <thread>
 
 #include "common/crc32c.h"
+#include "common/timers.h"
 #include "common/unique_fd.h"
 #include "fs_client/follow.h"
 #include "fs_client/kernel_modes.h"
 #include "fs_client/process_probe.h"
 #include "fs_client/staging_fill.h"
 #include "fs_client/strand.h"
-#include "common/timers.h"
 #include "tests/fs_client/file_world.h"
 
 namespace f3::fs {
@@ -276,8 +276,8 @@ class StagingFillTest : public ::testing::Test {
     for (uint64_t i = 0; i < 3; ++i) {
       const std::string bytes(i == 2 ? 1000 : kBlockBytes, static_cast<char>('a' + i));
       ASSERT_TRUE(durable_->Put({5, i, 1}, std::as_bytes(std::span(bytes))).ok());
-      rows_.push_back({i, 1, Crc32c(std::as_bytes(std::span(bytes))),
-                       static_cast<uint32_t>(bytes.size())});
+      rows_.push_back(
+          {i, 1, Crc32c(std::as_bytes(std::span(bytes))), static_cast<uint32_t>(bytes.size())});
     }
     fill_ = std::make_shared<StagingFill>(
         StagingFill::Parts{durable_.get(), buffers_.get(), &executor_}, object_, size_, rows_);
@@ -334,11 +334,14 @@ TEST_F(StagingFillTest, ABlockNeverArrivesOverNewerBytes) {
 TEST_F(StagingFillTest, TruncationForgetsBlocksAndKeepsFronts) {
   Waiter<Status> waiter;
   const uint64_t size = kBlockBytes + 10;
-  fill_->Truncate(size, [&]() -> Status {
-    return ::ftruncate(object_->fd(), static_cast<off_t>(size)) == 0
-               ? Status()
-               : Status::FromErrno(errno, "truncate");
-  }, waiter.callback());
+  fill_->Truncate(
+      size,
+      [&]() -> Status {
+        return ::ftruncate(object_->fd(), static_cast<off_t>(size)) == 0
+                   ? Status()
+                   : Status::FromErrno(errno, "truncate");
+      },
+      waiter.callback());
   ASSERT_TRUE(waiter.Get().ok());
   EXPECT_EQ(At(kBlockBytes + 9), 'b');
   // What is written behind the cut is not overwritten by what was there before.

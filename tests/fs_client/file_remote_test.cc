@@ -78,8 +78,7 @@ TEST_P(FileRemote, AppendsDoNotOverwriteEachOther) {
   }
   EXPECT_OK(world.n(1)->Close(one));
   EXPECT_OK(world.n(2)->Close(two));
-  EXPECT_EQ(All(world.n(1), one->ino),
-            "one,two,one,two,one,two,one,two,one,two,");
+  EXPECT_EQ(All(world.n(1), one->ino), "one,two,one,two,one,two,one,two,one,two,");
 }
 
 TEST_P(FileRemote, TheHomeStaysWhenItsOwnHandlesAreClosed) {

@@ -27,8 +27,7 @@ class FullableStore : public storage::DurableStore {
     return base_->Get(name, length, crc, offset, into);
   }
   Status Remove(const storage::BlockName& name) override { return base_->Remove(name); }
-  Status ForEach(
-      const std::function<bool(const storage::BlockName&, uint64_t)>& visit) override {
+  Status ForEach(const std::function<bool(const storage::BlockName&, uint64_t)>& visit) override {
     return base_->ForEach(visit);
   }
   Result<Space> space() override { return base_->space(); }
@@ -68,8 +67,7 @@ class FakeFetch : public storage::Fetch {
   ~FakeFetch() override {
     if (!complete_) node_->objects()->Remove(plan_.key).PermitUnchecked();
   }
-  void ReadAsync(uint64_t offset, std::span<std::byte> into, int64_t,
-                 ReadDone done) override {
+  void ReadAsync(uint64_t offset, std::span<std::byte> into, int64_t, ReadDone done) override {
     Status status = Load();
     if (!status.ok()) {
       done(status);
@@ -103,8 +101,8 @@ class FakeFetcher : public storage::Fetcher {
   FakeFetcher(World* world, Node* node) : world_(world), node_(node) {}
   Result<std::shared_ptr<storage::Fetch>> Start(storage::FetchPlan plan,
                                                 storage::TierKind tier) override {
-    F3_ASSIGN_OR_RETURN(auto object, node_->objects()->Create(plan.key, storage::Role::kFilling,
-                                                              tier, 0));
+    F3_ASSIGN_OR_RETURN(auto object,
+                        node_->objects()->Create(plan.key, storage::Role::kFilling, tier, 0));
     return std::shared_ptr<storage::Fetch>(
         std::make_shared<FakeFetch>(world_, node_, std::move(plan), std::move(object)));
   }
@@ -232,8 +230,7 @@ Status FakeFetch::Load() {
           std::as_writable_bytes(std::span(bytes.data() + at, n))));
     }
   }
-  F3_RETURN_IF_ERROR(
-      WriteObject(*object_, 0, false, std::as_bytes(std::span(bytes))).status());
+  F3_RETURN_IF_ERROR(WriteObject(*object_, 0, false, std::as_bytes(std::span(bytes))).status());
   if (copy_) F3_RETURN_IF_ERROR(object_->Seal(plan_.version, storage::Role::kCopy));
   complete_ = true;
   return Status();
@@ -311,9 +308,8 @@ Result<SimFileRef> SimKernel::Open(Ino ino, int flags, int32_t pid) {
   }
 }
 
-Result<SimFileRef> SimKernel::Create(const std::string& name, int flags,
-                                     meta::FileClass file_class, bool follow, meta::Tier tier,
-                                     int32_t pid) {
+Result<SimFileRef> SimKernel::Create(const std::string& name, int flags, meta::FileClass file_class,
+                                     bool follow, meta::Tier tier, int32_t pid) {
   meta::Request create;
   meta::CreateOp* op = create.mutable_create();
   op->set_parent(2);
@@ -348,8 +344,8 @@ Result<SimFileRef> SimKernel::Create(const std::string& name, int flags,
 Result<std::string> SimKernel::Read(const SimFileRef& file, uint64_t offset, size_t length) {
   std::string bytes(length, '\0');
   if (file->passthrough() && !file->direct) {
-    const ssize_t n = ::pread(file->backing.get(), bytes.data(), length,
-                              static_cast<off_t>(offset));
+    const ssize_t n =
+        ::pread(file->backing.get(), bytes.data(), length, static_cast<off_t>(offset));
     if (n < 0) return Status::FromErrno(errno, "read");
     bytes.resize(static_cast<size_t>(n));
     return bytes;
@@ -378,8 +374,8 @@ Result<std::string> SimKernel::Read(const SimFileRef& file, uint64_t offset, siz
     if (content.empty()) {
       content.assign(kPage, '\0');
       Waiter<Result<size_t>> waiter;
-      node_->files()->Read(file->handle, page * kPage,
-                           std::as_writable_bytes(std::span(content)), waiter.callback());
+      node_->files()->Read(file->handle, page * kPage, std::as_writable_bytes(std::span(content)),
+                           waiter.callback());
       auto n = waiter.Get();
       if (!n.ok()) return n.status();
       MutexLock lock(mutex_);
@@ -394,16 +390,15 @@ Result<std::string> SimKernel::Read(const SimFileRef& file, uint64_t offset, siz
 
 Status SimKernel::Write(const SimFileRef& file, uint64_t offset, const std::string& bytes) {
   if (file->passthrough() && !file->direct) {
-    const ssize_t n = (file->flags & O_APPEND) != 0
-                          ? ::write(file->backing.get(), bytes.data(), bytes.size())
-                          : ::pwrite(file->backing.get(), bytes.data(), bytes.size(),
-                                     static_cast<off_t>(offset));
+    const ssize_t n =
+        (file->flags & O_APPEND) != 0
+            ? ::write(file->backing.get(), bytes.data(), bytes.size())
+            : ::pwrite(file->backing.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (n != static_cast<ssize_t>(bytes.size())) return Status::FromErrno(errno, "write");
     return Status();
   }
   Waiter<Result<size_t>> waiter;
-  node_->files()->Write(file->handle, offset, std::as_bytes(std::span(bytes)),
-                        waiter.callback());
+  node_->files()->Write(file->handle, offset, std::as_bytes(std::span(bytes)), waiter.callback());
   auto n = waiter.Get();
   if (!n.ok()) return n.status();
   // Written through: pages that are there show it.
@@ -698,8 +693,8 @@ Status World::Call(Node* node, SessionId session, const meta::Request& request,
   Status status;
   {
     MutexLock call_lock(call_mutex_);
-    auto committed = meta::RunTxn(
-        kv_.get(), meta::Durability::kBuffered, [&](meta::Transaction& txn) -> Status {
+    auto committed =
+        meta::RunTxn(kv_.get(), meta::Durability::kBuffered, [&](meta::Transaction& txn) -> Status {
           meta::OpContext context;
           context.txn = &txn;
           context.session = session;
@@ -721,10 +716,10 @@ Status World::Call(Node* node, SessionId session, const meta::Request& request,
         meta::OpenCount& count = opens_[{change.ino, session}];
         count.session = session;
         count.incarnation = change.incarnation;
-        count.readers = static_cast<uint32_t>(
-            std::max(0, static_cast<int>(count.readers) + change.readers));
-        count.writers = static_cast<uint32_t>(
-            std::max(0, static_cast<int>(count.writers) + change.writers));
+        count.readers =
+            static_cast<uint32_t>(std::max(0, static_cast<int>(count.readers) + change.readers));
+        count.writers =
+            static_cast<uint32_t>(std::max(0, static_cast<int>(count.writers) + change.writers));
         if (count.readers == 0 && count.writers == 0) opens_.erase({change.ino, session});
       }
     }
@@ -737,8 +732,7 @@ Status World::Call(Node* node, SessionId session, const meta::Request& request,
   return status;
 }
 
-Status World::Execute(meta::OpContext& context, const meta::Request& request,
-                      meta::Reply* reply) {
+Status World::Execute(meta::OpContext& context, const meta::Request& request, meta::Reply* reply) {
   switch (request.op_case()) {
     case meta::Request::kCreate:
       return meta::DoCreate(context, request.create(), reply);
@@ -791,7 +785,8 @@ void World::Apply(Node* caller, SessionId, const meta::Effects& effects) {
   }
   for (const meta::Drop& drop : effects.drops) {
     Node* node = FindNode("node" + std::to_string(drop.node));
-    if (node != nullptr && node->files_ != nullptr) node->files()->OnDrop(drop.object, drop.version);
+    if (node != nullptr && node->files_ != nullptr)
+      node->files()->OnDrop(drop.object, drop.version);
   }
   for (const meta::Drop& drop : effects.writer_elsewhere) {
     Node* node = FindNode("node" + std::to_string(drop.node));

@@ -41,9 +41,7 @@ class Waiter {
     auto promise = promise_;
     return [promise](T value) { promise->set_value(std::move(value)); };
   }
-  bool ready() {
-    return future_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
-  }
+  bool ready() { return future_.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }
   T Get() {
     if (future_.wait_for(std::chrono::seconds(20)) != std::future_status::ready) {
       fprintf(stderr, "a callback did not come\n");
@@ -80,9 +78,8 @@ class SimKernel : public KernelCache {
   Result<SimFileRef> Open(Ino ino, int flags, int32_t pid = 1000);
   // open(2) with O_CREAT of a name in the root.
   Result<SimFileRef> Create(const std::string& name, int flags,
-                            meta::FileClass file_class = meta::CLASS_EPHEMERAL,
-                            bool follow = false, meta::Tier tier = meta::TIER_UNSET,
-                            int32_t pid = 1000);
+                            meta::FileClass file_class = meta::CLASS_EPHEMERAL, bool follow = false,
+                            meta::Tier tier = meta::TIER_UNSET, int32_t pid = 1000);
   Result<std::string> Read(const SimFileRef& file, uint64_t offset, size_t length);
   Status Write(const SimFileRef& file, uint64_t offset, const std::string& bytes);
   Status Fsync(const SimFileRef& file);
@@ -216,7 +213,6 @@ class World : public meta::IdSource, public meta::OpenView, public meta::NodeVie
   Status Execute(meta::OpContext& context, const meta::Request& request, meta::Reply* reply);
   void Apply(Node* caller, SessionId session, const meta::Effects& effects);
   SessionId NewSession(NodeId node);
-
 
   std::string dir_;
   const bool passthrough_;

@@ -33,8 +33,7 @@ class Owner : public RequestHandler {
     ++reads;
     if (request.object != kObject) return done(Status::ObjectMissing("no such object"));
     const uint64_t end = std::min<uint64_t>(size, request.offset + into.size());
-    const uint32_t n =
-        end > request.offset ? static_cast<uint32_t>(end - request.offset) : 0;
+    const uint32_t n = end > request.offset ? static_cast<uint32_t>(end - request.offset) : 0;
     for (uint32_t i = 0; i < n; ++i) into[i] = PatternAt(request.offset + i);
     auto answer = [this, done = std::move(done), n, token = request.token] {
       done(ReadResult{n, size, 3, false});
@@ -285,8 +284,7 @@ TEST(TransferEngineTest, APeerThatStopsInMidReadIsNoticed) {
   b.reset();
   Result<ReadResult> result = read.get();
   if (!result.ok()) {
-    EXPECT_TRUE(result.status().Is(Code::kPeerUnreachable) ||
-                result.status().Is(Code::kTimeout))
+    EXPECT_TRUE(result.status().Is(Code::kPeerUnreachable) || result.status().Is(Code::kTimeout))
         << result.status().ToString();
   }
 }
