@@ -76,9 +76,11 @@ class DirectoryStore : public DurableStore {
     const std::string temporary = path + kTemporarySuffix;
     Status status;
     for (int attempt = 0; attempt < kPruneRaces; ++attempt) {
-      F3_RETURN_IF_ERROR(FullMessage(env_->MakeDirs(InodeDir(name.ino)), bytes.size()));
+      // Exists, or NotFound: a Remove of the inode's last block took the directory away in between.
+      status = env_->MakeDirs(InodeDir(name.ino));
+      if (status.Is(Code::kExists)) continue;
+      if (!status.ok()) break;
       status = env_->WriteNewFile(temporary, bytes);
-      // NotFound: a Remove of the inode's last block took the directory away in between.
       if (!status.Is(Code::kNotFound)) break;
     }
     F3_RETURN_IF_ERROR(FullMessage(status, bytes.size()));

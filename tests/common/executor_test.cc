@@ -64,8 +64,8 @@ TEST(Executor, OneThreadKeepsTheOrder) {
 }
 
 TEST(Executor, QueueIsBounded) {
+  Gate gate;  // outlives those who pass it
   Executor executor("test", 1, 2);
-  Gate gate;
   EXPECT_TRUE(executor.TrySubmit([&] { gate.Pass(); }));
   gate.AwaitWaiting(1);
   EXPECT_TRUE(executor.TrySubmit([] {}));
