@@ -158,25 +158,31 @@ void FetchImpl::Arrived(size_t chunk, Result<Piece> piece) {
     auto waiting = waiters_.extract(chunk);
     if (!waiting.empty()) {
       for (const WaiterRef& waiter : waiting.mapped()) {
-        if (--waiter->left == 0 || !status.ok()) ready.push_back(waiter);
+        --waiter->left;
+        if (!status.ok()) waiter->status = status;
+        if (waiter->left == 0 || !status.ok()) ready.push_back(waiter);
       }
     }
     if (filling_ && !fill_error_.ok() && coming_ == 0) {
       // Nobody will get the other chunks for those who wait for them.
       for (auto& [other, waiters] : waiters_) {
-        ready.insert(ready.end(), waiters.begin(), waiters.end());
+        for (const WaiterRef& waiter : waiters) {
+          waiter->status = fill_error_;
+          ready.push_back(waiter);
+        }
       }
       waiters_.clear();
-      if (status.ok()) status = fill_error_;
     }
   }
   for (const WaiterRef& waiter : ready) {
     std::function<void(Status)> done;
+    Status outcome;
     {
       MutexLock lock(mutex_);
       done = std::exchange(waiter->done, nullptr);
+      outcome = waiter->status;
     }
-    if (done) done(waiter->left == 0 ? Status() : status);
+    if (done) done(outcome);
   }
   GoOn();
 }

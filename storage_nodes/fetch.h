@@ -31,6 +31,7 @@ class FetchImpl : public Fetch, public std::enable_shared_from_this<FetchImpl> {
   // Somebody who waits for several chunks.
   struct Waiter {
     size_t left = 0;
+    Status status;  // the first chunk that could not be had
     std::function<void(Status)> done;
   };
   using WaiterRef = std::shared_ptr<Waiter>;
