@@ -61,10 +61,12 @@ class Tree:
         os.unlink(self.at(path))
 
     def rename(self, path, to):
-        os.rename(self.at(path), self.at(to))
+        root = self.root()
+        os.rename(os.path.join(root, path), os.path.join(root, to))
 
     def link(self, path, to):
-        os.link(self.at(path), self.at(to), follow_symlinks=False)
+        root = self.root()
+        os.link(os.path.join(root, path), os.path.join(root, to), follow_symlinks=False)
 
     def symlink(self, path, text):
         os.symlink(text, self.at(path))
