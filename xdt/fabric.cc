@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -21,6 +22,11 @@ constexpr int kCompletionsAtOnce = 64;
 Status FromFabric(ssize_t error, const std::string& what) {
   return Status::PeerUnreachable(what + ": " + fi_strerror(static_cast<int>(-error)));
 }
+
+// What the providers read from the environment when they are first used. By default each endpoint
+// of ofi_rxm posts thousands of receive buffers of 16 KiB, 70 MB; we have an endpoint per peer.
+// Whoever sets it otherwise is obeyed.
+void BoundProviderMemory() { ::setenv("FI_OFI_RXM_MSG_RX_SIZE", "128", /*overwrite=*/0); }
 
 std::string FormatAddress(const std::byte* bytes, size_t size) {
   sockaddr_storage storage = {};
@@ -86,6 +92,7 @@ Result<std::unique_ptr<Fabric>> Fabric::Open(const std::string& provider,
                                              std::span<std::byte> region) {
   std::unique_ptr<Fabric> self(new Fabric);
   self->region_bytes_ = region;
+  BoundProviderMemory();
   fi_info* hints = fi_allocinfo();
   if (hints == nullptr) return Status::NoMemory("libfabric's hints");
   hints->ep_attr->type = FI_EP_RDM;

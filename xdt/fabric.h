@@ -32,7 +32,8 @@ using FidPtr = std::unique_ptr<T, FidClose<T>>;
 
 class Fabric {
  public:
-  // `region` is registered once, for all endpoints. NoDevice names the provider.
+  // `region` is registered once, for all endpoints. NoDevice names the provider. Sets defaults in
+  // the environment, so it is best called before there are threads that read it.
   static Result<std::unique_ptr<Fabric>> Open(const std::string& provider,
                                               const std::string& bind_address,
                                               std::span<std::byte> region);
