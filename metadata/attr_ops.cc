@@ -7,13 +7,6 @@
 namespace f3::meta {
 namespace {
 
-// setuid always goes; setgid only where it means "run as group" (the group may execute).
-uint32_t WithoutSuid(uint32_t mode) {
-  mode &= ~static_cast<uint32_t>(S_ISUID);
-  if ((mode & S_IXGRP) != 0) mode &= ~static_cast<uint32_t>(S_ISGID);
-  return mode;
-}
-
 Status ChangeMode(OpContext& context, InodeRow* row, uint32_t permissions) {
   row->set_mode((row->mode() & S_IFMT) | (permissions & 07777));
   if (!row->has_acl()) return Status();

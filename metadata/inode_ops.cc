@@ -11,6 +11,12 @@ namespace f3::meta {
 bool IsDir(const InodeRow& row) { return S_ISDIR(row.mode()); }
 bool IsRegular(const InodeRow& row) { return S_ISREG(row.mode()); }
 
+uint32_t WithoutSuid(uint32_t mode) {
+  mode &= ~static_cast<uint32_t>(S_ISUID);
+  if ((mode & S_IXGRP) != 0) mode &= ~static_cast<uint32_t>(S_ISGID);
+  return mode;
+}
+
 Status CheckName(std::string_view name) {
   if (name.size() > kMaxNameBytes) {
     return Status::NameTooLong("a name of " + std::to_string(name.size()) +

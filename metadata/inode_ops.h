@@ -14,6 +14,9 @@ namespace f3::meta {
 
 bool IsDir(const InodeRow& row);
 bool IsRegular(const InodeRow& row);
+// A mode without setuid, and without setgid where that means "run as group" (the group may
+// execute).
+uint32_t WithoutSuid(uint32_t mode);
 
 // Refuses "", ".", "..", '/' and NUL, and names that are too long.
 Status CheckName(std::string_view name);

@@ -74,15 +74,20 @@ Status OccKvStore::Backup(const std::string& file) {
   std::string begin;
   const std::string end(1, '\x7f');  // every row's letter is below
   for (;;) {
-    F3_ASSIGN_OR_RETURN(Pairs page, engine_->Scan(snapshot, begin, end, kPage));
-    for (const auto& [key, value] : page) {
+    auto page = engine_->Scan(snapshot, begin, end, kPage);
+    if (!page.ok()) {
+      out.close();
+      std::remove(temporary.c_str());
+      return page.status();
+    }
+    for (const auto& [key, value] : *page) {
       write(LittleEndian(static_cast<uint32_t>(key.size())));
       write(LittleEndian(static_cast<uint32_t>(value.size())));
       write(key);
       write(value);
     }
-    if (page.size() < kPage) break;
-    begin = page.back().first + std::string(1, '\0');
+    if (page->size() < kPage) break;
+    begin = page->back().first + std::string(1, '\0');
   }
   write(LittleEndian(0) + LittleEndian(0));
   std::string trailer = LittleEndian(crc);

@@ -19,7 +19,10 @@ constexpr size_t kWriteBufferBytes = 16u << 20;
 
 Status FromLevelDb(const leveldb::Status& status, const std::string& dir) {
   if (status.ok()) return Status();
-  if (status.IsNotFound()) return Status::NotFound("no such key");
+  // LevelDB says NotFound of a file that is missing too, and then which; that is no absent key.
+  if (status.IsNotFound() && status.ToString() == "NotFound: ") {
+    return Status::NotFound("no such key");
+  }
   if (status.IsCorruption()) {
     return Status::Corruption("metadata store " + dir + ": " + status.ToString() +
                               "; restore a backup with `f3 meta restore`");
@@ -115,7 +118,8 @@ Result<std::unique_ptr<KvStore>> OpenLevelDbKvStore(const std::string& dir, leve
   leveldb::Status status = leveldb::DB::Open(options, dir, &opened);
   if (!status.ok()) {
     std::string text = status.ToString();
-    if (text.find("lock") != std::string::npos) {
+    // Of the lock file only; other messages, and paths, have "lock" in them too ("bad block").
+    if (status.IsIOError() && text.find("lock " + dir + "/LOCK") != std::string::npos) {
       return Status::Busy("metadata store " + dir +
                           " is in use by another process; stop it first (" + text + ")");
     }

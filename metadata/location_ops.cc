@@ -88,7 +88,7 @@ Status DoPublish(OpContext& context, const PublishOp& op, Reply* reply) {
   row.set_mtime_ns(op.mtime_ns() != 0 ? op.mtime_ns() : context.now_ns);
   row.set_ctime_ns(context.now_ns);
   if (op.kill_suid()) {
-    row.set_mode(row.mode() & ~06000u);
+    row.set_mode(WithoutSuid(row.mode()));
     context.txn->Delete(RowKey(Row::kXattr, op.ino(), "security.capability"));
   }
   if (op.content_changed() || size_changed) {

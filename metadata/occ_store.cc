@@ -21,6 +21,7 @@ class OccTransaction : public Transaction {
   }
 
   Result<Pairs> Scan(std::string_view begin, std::string_view end, size_t limit) override {
+    if (limit == 0 || begin >= end) return Pairs();
     // Own deletions may hide as many stored pairs; read that many more.
     auto own_begin = writes_.lower_bound(begin);
     auto own_end = writes_.lower_bound(end);

@@ -221,7 +221,11 @@ Status DoSetXattr(OpContext& context, const SetXattrOp& op, Reply* reply) {
   }
   if (IsOurs(op.name())) {
     std::string_view field = std::string_view(op.name()).substr(kOurs.size());
+    const Status existing = OurValue(context, row, field).status();
+    if (!existing.ok() && !existing.Is(Code::kNoAttribute)) return existing;
     F3_RETURN_IF_ERROR(SetOurs(&row, field, op.value()));
+    if (op.create() && existing.ok()) return Status::Exists(op.name());
+    if (op.replace() && !existing.ok()) return Status::NoAttribute(op.name());
   } else {
     F3_RETURN_IF_ERROR(CheckXattrName(op.name()));
     const std::string key = RowKey(Row::kXattr, op.ino(), op.name());

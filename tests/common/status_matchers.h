@@ -4,9 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "common/status.h"
 
 namespace f3 {
+
+inline void PrintTo(Code code, std::ostream* out) { *out << CodeName(code); }
 
 inline const Status& StatusOf(const Status& status) { return status; }
 template <typename T>
