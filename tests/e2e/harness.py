@@ -12,16 +12,22 @@ Environment: F3_BIN names the binary (default: build/release/bin/f3, else build/
 F3_KEEP=1 keeps the directory of a failed test for inspection; F3_E2E_DIR is where directories are made.
 """
 
+import ast
+import contextlib
 import errno
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 import tomllib
+import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -308,3 +314,137 @@ def make_ephemeral_dir(path, **attributes):
     for name, value in attributes.items():
         set_xattr(path, name, str(value))
     return pathlib.Path(path)
+
+
+class Worker:
+    """A process, in a session of its own, that runs Python one piece at a time and keeps its state.
+
+    do() runs a piece and returns the value of the expression that it is (None for statements);
+    start() and result() do that in two steps. An OSError is raised here as it was there.
+    """
+
+    LOOP = """if True:
+        import ast, ctypes, errno, fcntl, mmap, os, signal, socket, stat, struct, subprocess, sys, time
+        everything = globals()
+        for line in sys.stdin:
+            code = ast.literal_eval(line)
+            try:
+                try:
+                    code = compile(code, "<piece>", "eval")
+                except SyntaxError:
+                    exec(code, everything)
+                    answer = ("value", None)
+                else:
+                    answer = ("value", eval(code, everything))
+            except OSError as error:
+                answer = ("errno", error.errno)
+            except Exception as error:
+                answer = ("failure", repr(error))
+            print(repr(answer), flush=True)
+    """
+
+    def __init__(self):
+        self._process = subprocess.Popen([sys.executable, "-B", "-c", self.LOOP],
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         start_new_session=True)
+        self.pid = self._process.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.kill()
+
+    def start(self, code):
+        self._process.stdin.write(repr(code).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def answered(self, within=0.3):
+        """Whether the piece under way ends within so many seconds."""
+        return bool(select.select([self._process.stdout], [], [], within)[0])
+
+    def result(self, timeout=30):
+        if not self.answered(timeout):
+            raise AssertionError(f"a worker did not answer within {timeout} s")
+        line = self._process.stdout.readline().decode()
+        if not line:
+            raise AssertionError("a worker died")
+        kind, value = ast.literal_eval(line)
+        if kind == "errno":
+            raise OSError(value, os.strerror(value))
+        if kind == "failure":
+            raise AssertionError(f"in a worker: {value}")
+        return value
+
+    def do(self, code, timeout=30):
+        self.start(code)
+        return self.result(timeout)
+
+    def kill(self, sig=signal.SIGKILL):
+        """Kills it; what hangs in a mount that cannot be killed is left to the mount's end."""
+        self._process.send_signal(sig)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+
+class ClusterTest(unittest.TestCase):
+    """Tests that share one cluster; each has a durable and an ephemeral directory of its own."""
+
+    TIME_LIMIT = 90  # of one test, seconds
+
+    @classmethod
+    def make_cluster(cls):
+        return Cluster(nodes=3)
+
+    @classmethod
+    def setUpClass(cls):
+        cls.c = cls.make_cluster()
+        cls.c.__enter__()
+        cls.addClassCleanup(cls.c.__exit__, None, None, None)
+
+    def setUp(self):
+        # A call that hangs in a mount ends when the mount's agent does.
+        timer = threading.Timer(self.TIME_LIMIT, self._end_mounts)
+        timer.start()
+        self.addCleanup(timer.cancel)
+        self._name = self.id().split(".")[-1].removeprefix("test_")
+        for kind in ("durable", "ephemeral"):
+            os.makedirs(self.path(1, kind))
+        set_xattr(self.path(1, "ephemeral"), "class", "ephemeral")
+
+    def _end_mounts(self):
+        print("a test takes too long; its mounts are ended", file=sys.stderr)
+        for i in range(1, self.c.nodes + 1):
+            if self.c.pid(f"n{i}"):
+                self.c.kill(f"n{i}", wait=False)
+
+    def path(self, node, *names):
+        """A path in this test's directory, as node sees it."""
+        return self.c.n(node).joinpath(self._name, *names)
+
+    def workers(self, count):
+        """Workers that end with the test."""
+        return [self.enterContext(Worker()) for _ in range(count)]
+
+    def fd(self, path, flags=os.O_RDONLY, mode=0o644):
+        """A descriptor that is closed at the end of the test, at the latest."""
+        fd = os.open(path, flags, mode)
+
+        def close():
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self.addCleanup(close)
+        return fd
+
+    @contextlib.contextmanager
+    def fails(self, *codes):
+        """Expects an OSError with one of these codes."""
+        with self.assertRaises(OSError) as caught:
+            yield
+        self.assertIn(errno.errorcode.get(caught.exception.errno),
+                      [errno.errorcode[code] for code in codes])
+
+
+KINDS = ("durable", "ephemeral")
