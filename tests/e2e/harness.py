@@ -316,6 +316,62 @@ def make_ephemeral_dir(path, **attributes):
     return pathlib.Path(path)
 
 
+class ExtraNode:
+    """A node agent beside those of a cluster, on the host itself, with one mount of its own.
+
+    options are those of `f3 mount -o` for the mount; source is VOLUME or VOLUME/SUBTREE.
+    """
+
+    def __init__(self, cluster, options="", source="default", secret=None):
+        self._base = pathlib.Path(tempfile.mkdtemp(prefix="extra-", dir=cluster.dir.parent))
+        self.point = self._base / "mount"
+        self.point.mkdir()
+        config = cluster.config()
+        self._argv = [cluster.f3_binary, "node", "--name", self._base.name,
+                      "--metadata", config["metadata"], "--bind", config["metadata"].split(":")[0],
+                      "--secret", secret or cluster.dir / "run" / "secret",
+                      "--durable", cluster.durable(), "--state", self._base / "state",
+                      "--control", self._base / "sock", "--log", self._base / "log",
+                      "--mount", ":".join(filter(None, [source, str(self.point), options]))]
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen([str(a) for a in self._argv], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                        start_new_session=True)
+
+    def log(self):
+        path = self._base / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def __enter__(self):
+        self.start()
+        try:
+            wait_until(lambda: usable(self.point) or self.process.poll() is not None,
+                       what="an extra mount")
+            assert self.process.poll() is None, self.log()[-2000:]
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exception):
+        self.stop()
+
+    def stop(self):
+        """Ends it, and what it mounted, however it is."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(20)
+        while str(self.point) in mounts_under(self._base):
+            run("umount", "-l", self.point)
+        shutil.rmtree(self._base)
+
+
 class Worker:
     """A process, in a session of its own, that runs Python one piece at a time and keeps its state.
 
