@@ -199,10 +199,17 @@ class Follow(ClusterTest):
     def test_5_3_without_follow_the_end_is_the_current_size(self):
         for kind in ("durable", "ephemeral"):
             set_xattr(self.path(1, kind), "follow", "0")
-        self.begin("ephemeral")
-        for node, reader in zip((1, 2), self.readers):
-            self.assertEqual(reader.do("os.read(fd, 100)", timeout=10), b"", f"n{node}")
-            reader.do("os.close(fd)")
+        for kind in ("durable", "ephemeral"):
+            self.writer.do(f"fd = os.open({str(self.path(1, kind, 'a'))!r}, "
+                           "os.O_WRONLY | os.O_CREAT)")
+            self.write(b"first")
+            self.writer.do("os.fsync(fd)")
+            for node, reader in zip((1, 2), self.readers):
+                with self.subTest(f"{kind} on n{node}"):
+                    reader.do(f"fd = os.open({str(self.path(node, kind, 'a'))!r}, os.O_RDONLY)")
+                    self.assertEqual(reader.do("os.read(fd, 100)"), b"first")
+                    self.assertEqual(reader.do("os.read(fd, 100)", timeout=10), b"")
+                    reader.do("os.close(fd)")
 
     def test_5_4_a_reader_in_the_writers_session_does_not_wait(self):
         path = str(self.path(1, "ephemeral", "a"))
