@@ -37,10 +37,9 @@ class Classes(ClusterTest):
         data = os.urandom(5 << 20)
         for old, new in (("durable", "ephemeral"), ("ephemeral", "durable")):
             for setter in (1, 2):
-                path = self.path(1, old, f"a{setter}")
-                path.write_bytes(data)
-                set_xattr(self.path(setter, old, f"a{setter}"), "class", new)
                 with self.subTest(f"{old} to {new} on node {setter}"):
+                    self.path(1, old, f"a{setter}").write_bytes(data)
+                    set_xattr(self.path(setter, old, f"a{setter}"), "class", new)
                     for node in (1, 2, 3):
                         there = self.path(node, old, f"a{setter}")
                         self.assertEqual(self.class_of(there), new)
@@ -88,14 +87,18 @@ class Classes(ClusterTest):
         writer = self.fd(path, os.O_RDWR)
         set_xattr(path, "ttl", "1")
         reader = self.fd(self.path(2, "ephemeral", "a"))
+        empty = self.path(3, "ephemeral", "empty")
+        empty.touch()
+        set_xattr(empty, "ttl", "1")
         marker = self.path(3, "ephemeral", "marker")
-        marker.touch()
+        marker.write_text("marker")
         set_xattr(marker, "ttl", "2")
         wait_until(lambda: not marker.exists(), what="the end of a file with a longer ttl")
         self.assertTrue(path.exists(), "removed while it was open")
         os.close(writer)
         os.close(reader)
         wait_until(lambda: not path.exists(), what="the end of a file with a ttl")
+        wait_until(lambda: not empty.exists(), what="the end of an empty file with a ttl")
 
     def test_4_5_open_handles_keep_their_bytes(self):
         # A handle opened when the time is already running may be there when it is over.
@@ -120,7 +123,7 @@ class Classes(ClusterTest):
         fd = self.fd(self.path(1, "ephemeral", "big"), os.O_WRONLY | os.O_CREAT)
         with self.fails(errno.ENOSPC):
             for _ in range(80):  # the tier has 64 MiB
-                self.assertEqual(os.write(fd, bytes(1 << 20)), 1 << 20)
+                self.assertGreater(os.write(fd, bytes(1 << 20)), 0)
         os.close(fd)
         os.unlink(self.path(1, "ephemeral", "big"))
         self.assertEqual(self.path(2, "ephemeral", "a").read_bytes(), b"x" * 100_000)
