@@ -69,8 +69,9 @@ class Classes(ClusterTest):
     def test_4_4_what_is_computed_can_be_read_and_not_set(self):
         path = self.path(1, "ephemeral", "a")
         path.write_text("a")
-        self.path(2, "ephemeral", "a").read_text()
-        wait_until(lambda: get_xattr(path, "copies") == "n2", what="a copy on n2")
+        wait_until(lambda: get_xattr(path, "state") == "sealed", what="a sealed file")
+        wait_until(lambda: self.path(2, "ephemeral", "a").read_text() == "a" and
+                   get_xattr(path, "copies") == "n2", what="a copy on n2")
         self.assertEqual(get_xattr(path, "state"), "sealed")
         self.assertEqual(get_xattr(path, "home"), "n1")
         self.assertEqual(get_xattr(path, "version"), str(self.c.stat(path)["version"]))
@@ -79,29 +80,29 @@ class Classes(ClusterTest):
                 set_xattr(path, name, "1")
 
     def test_4_5_ttl_unlinks_after_the_last_close(self):
+        set_xattr(self.path(1, "ephemeral"), "ttl", "1")
         path = self.path(1, "ephemeral", "a")
-        path.write_text("first")
-        set_xattr(path, "ttl", "1")
-        wait_until(lambda: not path.exists(), what="the end of a file with a ttl")
-        path.write_text("second")
+        path.write_text("a")
         writer = self.fd(path, os.O_RDWR)
-        set_xattr(path, "ttl", "1")
         reader = self.fd(self.path(2, "ephemeral", "a"))
-        empty = self.path(3, "ephemeral", "empty")
-        empty.touch()
-        set_xattr(empty, "ttl", "1")
-        marker = self.path(3, "ephemeral", "marker")
-        marker.write_text("marker")
-        set_xattr(marker, "ttl", "2")
-        wait_until(lambda: not marker.exists(), what="the end of a file with a longer ttl")
+        later = self.path(3, "ephemeral", "later")
+        later.write_text("later")
+        wait_until(lambda: not later.exists(), what="the end of a file with a ttl")
         self.assertTrue(path.exists(), "removed while it was open")
         os.close(writer)
         os.close(reader)
         wait_until(lambda: not path.exists(), what="the end of a file with a ttl")
-        wait_until(lambda: not empty.exists(), what="the end of an empty file with a ttl")
+
+    def test_4_5_ttl_can_be_set_on_a_closed_file(self):
+        for kind in ("durable", "ephemeral"):
+            with self.subTest(kind):
+                path = self.path(1, kind, "a")
+                path.write_text("a")
+                wait_until(lambda: get_xattr(path, "state") == "sealed", what="a sealed file")
+                set_xattr(path, "ttl", "1")
+                wait_until(lambda: not path.exists(), what="the end of a file with a ttl")
 
     def test_4_5_open_handles_keep_their_bytes(self):
-        # A handle opened when the time is already running may be there when it is over.
         for kind in ("durable", "ephemeral"):
             path = self.path(1, kind, "a")
             data = os.urandom(100_000)
