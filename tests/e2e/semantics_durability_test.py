@@ -311,6 +311,8 @@ class Loss(ClusterTest):
     def test_6_6_calls_wait_while_the_metadata_server_is_away_and_apply_once(self):
         workers = self.workers(2)
         done = [self.c.dir.parent / f"done{i}" for i in range(2)]
+        for path in done:
+            path.touch()
         for node, worker in enumerate(workers, 1):
             worker.start(f"""if True:
                 failed = []
@@ -329,7 +331,7 @@ class Loss(ClusterTest):
                 os.chdir("/")
             """)
         for k in range(3):
-            wait_until(lambda: min(len(d.read_text().split()) for d in done if d.exists())
+            wait_until(lambda: min(len(d.read_text().split()) for d in done)
                        > 20 + 100 * k, what="some progress")
             self.c.kill("meta")
             wait_until(lambda: self.c.pid("meta"), what="a new metadata server")
