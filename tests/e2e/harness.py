@@ -391,7 +391,9 @@ class Worker:
                     exec(code, everything)
                     answer = ("value", None)
                 else:
-                    answer = ("value", eval(code, everything))
+                    value = eval(code, everything)
+                    plain = isinstance(value, (bool, int, float, str, bytes, tuple, list, dict))
+                    answer = ("value", value if plain else None)
             except OSError as error:
                 answer = ("errno", error.errno)
             except Exception as error:
