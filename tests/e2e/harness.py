@@ -35,7 +35,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def binary():
     """The f3 binary under test."""
     if os.environ.get("F3_BIN"):
-        return pathlib.Path(os.environ["F3_BIN"]).resolve()
+        path = pathlib.Path(os.environ["F3_BIN"]).resolve()
+        # Else `f3 down` and processes_naming() would not find what they look for.
+        assert path.name == "f3", f"F3_BIN={path} must be called f3"
+        return path
     for preset in ("release", "dev", "asan"):
         path = ROOT / "build" / preset / "bin" / "f3"
         if path.exists():
@@ -239,6 +242,11 @@ class Cluster:
     def stat(self, path):
         """`f3 stat --json` of a path in a mount."""
         return self.json("stat", path)
+
+    def damage(self):
+        """What `f3 fsck` finds, but for blocks that only wait for their removal."""
+        problems = json.loads(self.f3("fsck", "--json", check=False).stdout)["problems"]
+        return [p for p in problems if "leaked" not in p]
 
     # ---- harming it ----
 

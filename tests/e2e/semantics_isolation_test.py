@@ -2,7 +2,6 @@
 
 import ctypes
 import errno
-import json
 import os
 import pathlib
 import re
@@ -245,18 +244,13 @@ class Differences(ClusterTest):
         objects = [p for p in (self.c.tier(1) / "objects").rglob("*")
                    if p.is_file() and data[:64] in p.read_bytes()]
         self.assertEqual(len(objects), 1)
-        self.assertEqual(self.damage(), [])
+        self.assertEqual(self.c.damage(), [])
         with open(objects[0], "r+b") as file:
             file.seek(objects[0].read_bytes().index(data[:64]) + 150_000)
             file.write(bytes([data[150_000] ^ 1]))
-        self.assertEqual(len(self.damage()), 1, self.damage())
+        self.assertEqual(len(wait_until(self.c.damage, what="a finding of f3 fsck")), 1)
         with self.fails(errno.EIO):
             self.path(2, "ephemeral", "a").read_bytes()
-
-    def damage(self):
-        """What f3 fsck finds, but for blocks that wait for their removal."""
-        problems = json.loads(self.c.f3("fsck", "--json", check=False).stdout)["problems"]
-        return [p for p in problems if "leaked" not in p]
 
 
 if __name__ == "__main__":
