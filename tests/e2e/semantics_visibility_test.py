@@ -123,10 +123,11 @@ class Visibility(ClusterTest):
         readers = self.workers(2)
         self.path(1, kind, "a").touch()
         for node, reader in zip((2, 3), readers):
+            reader.do("None")  # it is there
             reader.start(f"""if True:
                 path, end = {str(self.path(node, kind, "a"))!r}, {str(self.path(node, kind, "end"))!r}
                 looks, wrong = 0, []
-                while not wrong and not os.path.exists(end):
+                while not wrong and (looks == 0 or not os.path.exists(end)):
                     size = {before_open}
                     fd = os.open(path, os.O_RDONLY)
                     size = max(size, {after_open})
@@ -140,7 +141,7 @@ class Visibility(ClusterTest):
                                      f"never written {{len(data.strip(b'x'))}}")
             """)
         with open(self.path(1, kind, "a"), "ab", buffering=0) as file:
-            for i in range(40):
+            for i in range(100):
                 file.write(b"x" * (7777 * (i % 5 + 1)))
                 os.fsync(file.fileno())
         for _ in range(20):
