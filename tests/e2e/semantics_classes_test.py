@@ -196,7 +196,7 @@ class Follow(ClusterTest):
                 self.writer.kill(signal.SIGKILL)
                 for reader in self.readers:
                     with self.fails(errno.EIO):
-                        print(reader.result())
+                        reader.result()
                     reader.do("os.close(fd)")
             (self.writer,) = self.workers(1)
 
@@ -237,7 +237,7 @@ class Follow(ClusterTest):
                 self.writer.do("os.pwrite(fd, b'x', 3)")
                 for reader in self.readers:
                     with self.fails(errno.EIO):
-                        print(reader.result())
+                        reader.result()
                     reader.do("os.close(fd)")
                 self.writer.do("os.close(fd)")
                 self.assertEqual(self.path(2, kind, "a").read_bytes(), b"012x456789")

@@ -9,7 +9,7 @@ import socket
 import struct
 import unittest
 
-from harness import (KINDS, ROOT, ClusterTest, ExtraNode, get_xattr, run, set_xattr, wait_until)
+from harness import (KINDS, ROOT, ClusterTest, ExtraNode, run, set_xattr, wait_until)
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -239,27 +239,26 @@ class Differences(ClusterTest):
     def rot_until(self, found):
         """Puts one wrong bit in the home of one ephemeral file of n1 after the other.
 
-        Until found(name) is true. Checksums are made in the background, so a bit counts only when
-        the file has been there for a while.
+        Until found(name) is true. Checksums are made in the background some time after a file is
+        sealed, so each file that is harmed is older than the one before.
         """
         contents = []
 
         def attempt():
-            contents.append(os.urandom(300_000))
-            name = f"f{len(contents)}"
-            path = self.path(1, "ephemeral", name)
+            contents.append(os.urandom(100_000))
+            path = self.path(1, "ephemeral", f"f{len(contents) - 1}")
             path.write_bytes(contents[-1])
-            wait_until(lambda: get_xattr(path, "state") == "sealed", what="a sealed file")
-            if len(contents) < 2:
+            if len(contents) % 2 == 1:
                 return False
-            data = contents[-2]
+            i = len(contents) // 2 - 1
+            data = contents[i]
             (rotten,) = [p for p in (self.c.tier(1) / "objects").rglob("*")
                          if p.is_file() and data[:64] in p.read_bytes()]
             with open(rotten, "r+b") as file:
-                file.seek(rotten.read_bytes().index(data[:64]) + 150_000)
-                file.write(bytes([data[150_000] ^ 1]))
-            return found(f"f{len(contents) - 1}")
-        wait_until(attempt, what="rot that is found", interval=0.5)
+                file.seek(rotten.read_bytes().index(data[:64]) + 50_000)
+                file.write(bytes([data[50_000] ^ 1]))
+            return found(f"f{i}")
+        wait_until(attempt, timeout=40, what="rot that is found", interval=0.3)
 
     def test_9_4_rot_is_found_by_fsck(self):
         self.assertEqual(self.c.damage(), [])
@@ -268,7 +267,8 @@ class Differences(ClusterTest):
     def test_9_4_rot_is_found_by_nodes_that_pull(self):
         def refused(name):
             try:
-                self.path(2, "ephemeral", name).read_bytes()
+                data = self.path(2, "ephemeral", name).read_bytes()
+                self.assertTrue(data.strip(b"\0"), "zeros instead of an error")
                 return False
             except OSError as error:
                 self.assertEqual(error.errno, errno.EIO)
