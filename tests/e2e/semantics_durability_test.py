@@ -116,6 +116,7 @@ class OwnFileSystems(ClusterTest):
         c = Cluster(nodes=3, start=False)
         c.__enter__()
         cls.addClassCleanup(shutil.rmtree, c._base, ignore_errors=True)
+        cls.addClassCleanup(c.destroy)
         try:
             for name in ("durable", "meta"):
                 (c.dir / name).mkdir(parents=True)

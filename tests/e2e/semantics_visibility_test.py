@@ -125,7 +125,8 @@ class Visibility(ClusterTest):
         for node, reader in zip((2, 3), readers):
             reader.do("None")  # it is there
             reader.start(f"""if True:
-                path, end = {str(self.path(node, kind, "a"))!r}, {str(self.path(node, kind, "end"))!r}
+                path = {str(self.path(node, kind, "a"))!r}
+                end = {str(self.path(node, kind, "end"))!r}
                 looks, wrong = 0, []
                 while not wrong and (looks == 0 or not os.path.exists(end)):
                     size = {before_open}
