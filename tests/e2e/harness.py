@@ -12,16 +12,22 @@ Environment: F3_BIN names the binary (default: build/release/bin/f3, else build/
 F3_KEEP=1 keeps the directory of a failed test for inspection; F3_E2E_DIR is where directories are made.
 """
 
+import ast
+import contextlib
 import errno
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 import tomllib
+import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -29,7 +35,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def binary():
     """The f3 binary under test."""
     if os.environ.get("F3_BIN"):
-        return pathlib.Path(os.environ["F3_BIN"]).resolve()
+        path = pathlib.Path(os.environ["F3_BIN"]).resolve()
+        # Else `f3 down` and processes_naming() would not find what they look for.
+        assert path.name == "f3", f"F3_BIN={path} must be called f3"
+        return path
     for preset in ("release", "dev", "asan"):
         path = ROOT / "build" / preset / "bin" / "f3"
         if path.exists():
@@ -234,6 +243,11 @@ class Cluster:
         """`f3 stat --json` of a path in a mount."""
         return self.json("stat", path)
 
+    def damage(self):
+        """What `f3 fsck` finds, but for blocks that only wait for their removal."""
+        problems = json.loads(self.f3("fsck", "--json", check=False).stdout)["problems"]
+        return [p for p in problems if "leaked" not in p]
+
     # ---- harming it ----
 
     def kill(self, name, sig=signal.SIGKILL, wait=True):
@@ -308,3 +322,195 @@ def make_ephemeral_dir(path, **attributes):
     for name, value in attributes.items():
         set_xattr(path, name, str(value))
     return pathlib.Path(path)
+
+
+class ExtraNode:
+    """A node agent beside those of a cluster, on the host itself, with one mount of its own.
+
+    options are those of `f3 mount -o` for the mount; source is VOLUME or VOLUME/SUBTREE.
+    """
+
+    def __init__(self, cluster, options="", source="default", secret=None):
+        self._base = pathlib.Path(tempfile.mkdtemp(prefix="extra-", dir=cluster.dir.parent))
+        self.point = self._base / "mount"
+        self.point.mkdir()
+        config = cluster.config()
+        self._argv = [cluster.f3_binary, "node", "--name", self._base.name,
+                      "--metadata", config["metadata"], "--bind", config["metadata"].split(":")[0],
+                      "--secret", secret or cluster.dir / "run" / "secret",
+                      "--durable", cluster.durable(), "--state", self._base / "state",
+                      "--control", self._base / "sock", "--log", self._base / "log",
+                      "--mount", ":".join(filter(None, [source, str(self.point), options]))]
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen([str(a) for a in self._argv], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                        start_new_session=True)
+
+    def log(self):
+        path = self._base / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def __enter__(self):
+        self.start()
+        try:
+            wait_until(lambda: usable(self.point) or self.process.poll() is not None,
+                       what="an extra mount")
+            assert self.process.poll() is None, self.log()[-2000:]
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exception):
+        self.stop()
+
+    def stop(self):
+        """Ends it, and what it mounted, however it is."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(20)
+        while str(self.point) in mounts_under(self._base):
+            run("umount", "-l", self.point)
+        shutil.rmtree(self._base)
+
+
+class Worker:
+    """A process, in a session of its own, that runs Python one piece at a time and keeps its state.
+
+    do() runs a piece and returns the value of the expression that it is (None for statements);
+    start() and result() do that in two steps. An OSError is raised here as it was there.
+    """
+
+    LOOP = """if True:
+        import ast, ctypes, errno, fcntl, mmap, os, signal, socket, stat, struct, subprocess, sys, time
+        everything = globals()
+        for line in sys.stdin:
+            code = ast.literal_eval(line)
+            try:
+                try:
+                    code = compile(code, "<piece>", "eval")
+                except SyntaxError:
+                    exec(code, everything)
+                    answer = ("value", None)
+                else:
+                    value = eval(code, everything)
+                    plain = isinstance(value, (bool, int, float, str, bytes, tuple, list, dict))
+                    answer = ("value", value if plain else None)
+            except OSError as error:
+                answer = ("errno", error.errno)
+            except Exception as error:
+                answer = ("failure", repr(error))
+            print(repr(answer), flush=True)
+    """
+
+    def __init__(self):
+        self._process = subprocess.Popen([sys.executable, "-B", "-c", self.LOOP],
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         start_new_session=True)
+        self.pid = self._process.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.kill()
+
+    def start(self, code):
+        self._process.stdin.write(repr(code).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def answered(self, within=0.3):
+        """Whether the piece under way ends within so many seconds."""
+        return bool(select.select([self._process.stdout], [], [], within)[0])
+
+    def result(self, timeout=30):
+        if not self.answered(timeout):
+            raise AssertionError(f"a worker did not answer within {timeout} s")
+        line = self._process.stdout.readline().decode()
+        if not line:
+            raise AssertionError("a worker died")
+        kind, value = ast.literal_eval(line)
+        if kind == "errno":
+            raise OSError(value, os.strerror(value))
+        if kind == "failure":
+            raise AssertionError(f"in a worker: {value}")
+        return value
+
+    def do(self, code, timeout=30):
+        self.start(code)
+        return self.result(timeout)
+
+    def kill(self, sig=signal.SIGKILL):
+        """Kills it; what hangs in a mount that cannot be killed is left to the mount's end."""
+        self._process.send_signal(sig)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+
+class ClusterTest(unittest.TestCase):
+    """Tests that share one cluster; each has a durable and an ephemeral directory of its own."""
+
+    TIME_LIMIT = 90  # of one test, seconds
+
+    @classmethod
+    def make_cluster(cls):
+        return Cluster(nodes=3)
+
+    @classmethod
+    def setUpClass(cls):
+        cls.c = cls.make_cluster()
+        cls.c.__enter__()
+        cls.addClassCleanup(cls.c.__exit__, None, None, None)
+
+    def setUp(self):
+        # A call that hangs in a mount ends when the mount's agent does.
+        timer = threading.Timer(self.TIME_LIMIT, self._end_mounts)
+        timer.start()
+        self.addCleanup(timer.cancel)
+        self._name = self.id().split(".")[-1].removeprefix("test_")
+        for kind in ("durable", "ephemeral"):
+            os.makedirs(self.path(1, kind))
+        set_xattr(self.path(1, "ephemeral"), "class", "ephemeral")
+
+    def _end_mounts(self):
+        print("a test takes too long; its mounts are ended", file=sys.stderr)
+        for i in range(1, self.c.nodes + 1):
+            if self.c.pid(f"n{i}"):
+                self.c.kill(f"n{i}", wait=False)
+
+    def path(self, node, *names):
+        """A path in this test's directory, as node sees it."""
+        return self.c.n(node).joinpath(self._name, *names)
+
+    def workers(self, count):
+        """Workers that end with the test."""
+        return [self.enterContext(Worker()) for _ in range(count)]
+
+    def fd(self, path, flags=os.O_RDONLY, mode=0o644):
+        """A descriptor that is closed at the end of the test, at the latest."""
+        fd = os.open(path, flags, mode)
+
+        def close():
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self.addCleanup(close)
+        return fd
+
+    @contextlib.contextmanager
+    def fails(self, *codes):
+        """Expects an OSError with one of these codes."""
+        with self.assertRaises(OSError) as caught:
+            yield
+        self.assertIn(errno.errorcode.get(caught.exception.errno),
+                      [errno.errorcode[code] for code in codes])
+
+
+KINDS = ("durable", "ephemeral")
