@@ -5,6 +5,12 @@
 #include "storage_nodes/publisher.h"
 
 namespace f3::fs {
+namespace {
+
+constexpr int kBusyAttempts = 20;
+constexpr int64_t kBusyMicros = 100'000;
+
+}  // namespace
 
 void FileManagerImpl::Prefetch(Ino ino, Done done) {
   OpenInternal(ino, O_RDONLY, meta::Caller(),
@@ -34,6 +40,20 @@ void FileManagerImpl::Prefetch(Ino ino, Done done) {
 }
 
 void FileManagerImpl::Convert(Ino ino, meta::FileClass to, Done done) {
+  ConvertSoon(ino, to, 0, std::move(done));
+}
+
+// Closing on another node returns before that node's kernel has let go of the file.
+void FileManagerImpl::ConvertSoon(Ino ino, meta::FileClass to, int attempt, Done done) {
+  ConvertNow(ino, to, [this, ino, to, attempt, done = std::move(done)](const Status& status) {
+    if (!status.Is(Code::kBusy) || attempt >= kBusyAttempts || stopping_) return done(status);
+    timers_.After(kBusyMicros, [this, ino, to, attempt, done] {
+      RunBlocking([this, ino, to, attempt, done] { ConvertSoon(ino, to, attempt + 1, done); });
+    });
+  });
+}
+
+void FileManagerImpl::ConvertNow(Ino ino, meta::FileClass to, Done done) {
   auto convert = [this, ino, to, done](const Status&) {
     // Fails at the open, with its own error, when the content could not be brought here.
     OpenInternal(ino, O_RDWR, meta::Caller(), [this, to, done](Result<HandleRef> opened) {

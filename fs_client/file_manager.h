@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -110,6 +111,9 @@ class FileManager : public storage::HomeListener {
   // the home for them when a handle here writes remotely). Returns true when the attributes may
   // not be cached by the kernel.
   virtual void OverlayAttr(meta::Attr* attr, std::function<void(bool uncacheable)> done) = 0;
+  // The length that handles of this kernel node read when it is not that of `attr`: they keep an
+  // older version, which another node has replaced since.
+  virtual std::optional<uint64_t> OlderSize(const meta::Attr& attr, uint64_t node) = 0;
   // Before the reply to a lock that was granted: see SEMANTICS.md, locks.
   virtual void AfterLock(Ino ino, Done done) = 0;
   // Makes the file's content local and publishes it in the other class.

@@ -67,6 +67,7 @@ class FileManagerImpl : public FileManager {
                Done done) override;
   void SetTimes(Ino ino, const int64_t* atime_ns, const int64_t* mtime_ns) override;
   void OverlayAttr(meta::Attr* attr, std::function<void(bool)> done) override;
+  std::optional<uint64_t> OlderSize(const meta::Attr& attr, uint64_t node) override;
   void AfterLock(Ino ino, Done done) override;
   void Convert(Ino ino, meta::FileClass to, Done done) override;
   void Prefetch(Ino ino, Done done) override;
@@ -228,6 +229,8 @@ class FileManagerImpl : public FileManager {
   void OnEvicted(const ObjectKey& key);
 
   // ---- file_convert.cc ----
+  void ConvertSoon(Ino ino, meta::FileClass to, int attempt, Done done);
+  void ConvertNow(Ino ino, meta::FileClass to, Done done);
   Status ConvertBlocking(const HandleRef& handle, meta::FileClass to);
   Status ToDurable(const InodeRef& inode, const ContentRef& content);
   Status ToEphemeral(const InodeRef& inode, const ContentRef& content);

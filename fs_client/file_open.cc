@@ -215,6 +215,10 @@ ServeMode FileManagerImpl::Wanted(const OpenTask& task) const {
   const Content& content = *task.content;
   const bool whole = content.whole() && task.request.kernel->passthrough();
   if (content.home != nullptr) return ServeMode::kDirect;
+  // The backing file system would ask for aligned requests.
+  if ((task.request.flags & O_DIRECT) != 0) {
+    return whole ? ServeMode::kPassthroughDirect : ServeMode::kDirect;
+  }
   if (task.follows) return whole ? ServeMode::kPassthroughDirect : ServeMode::kDirect;
   if (!task.writes) return whole ? ServeMode::kPassthrough : ServeMode::kCached;
   // The kernel computes where an append goes from a size that may be old, so it must not keep the

@@ -264,6 +264,24 @@ void FileManagerImpl::SetTimes(Ino ino, const int64_t* atime_ns, const int64_t* 
   if (before.ok() && after.ok() && *before == inode->published) inode->published = *after;
 }
 
+std::optional<uint64_t> FileManagerImpl::OlderSize(const meta::Attr& attr, uint64_t node) {
+  InodeRef inode = FindInode(attr.ino());
+  if (inode == nullptr) return std::nullopt;
+  MutexLock lock(inode->mutex);
+  if (inode->writing) return std::nullopt;
+  for (const auto& [id, handle] : inode->handles) {
+    if (handle->node_id != node || handle->follows || handle->content == nullptr) continue;
+    const Content& content = *handle->content;
+    if (content.home != nullptr || content.version == attr.version()) continue;
+    // What a home holds changes in place.
+    const bool in_place = content.object != nullptr &&
+                          content.key.incarnation == attr.incarnation() &&
+                          content.object->info().role != storage::Role::kCopy;
+    if (!in_place) return content.size;
+  }
+  return std::nullopt;
+}
+
 void FileManagerImpl::OverlayAttr(meta::Attr* attr, std::function<void(bool)> done) {
   InodeRef inode = FindInode(attr->ino());
   if (inode == nullptr) {

@@ -8,6 +8,8 @@
 namespace f3::fs {
 namespace {
 
+constexpr size_t kMaxPlain = 65536;
+
 int64_t Nanos(const timespec& time) { return time.tv_sec * 1'000'000'000 + time.tv_nsec; }
 
 }  // namespace
@@ -15,9 +17,37 @@ int64_t Nanos(const timespec& time) { return time.tv_sec * 1'000'000'000 + time.
 void FuseImpl::GetAttr(const ReqRef& req, uint64_t node) {
   meta::Request request;
   request.mutable_getattr()->set_ino(nodes_->ToIno(node));
-  CallMeta(req, std::move(request), [this, req](const Status& status, meta::Reply reply) {
+  CallMeta(req, std::move(request), [this, req, node](const Status& status, meta::Reply reply) {
     if (!status.ok()) return req->Error(status);
-    ReplyAttr(req, std::move(*reply.mutable_attr()));
+    ReplyAttr(req, node, std::move(*reply.mutable_attr()));
+  });
+}
+
+void FuseImpl::ClearSuid(const ReqRef& req, std::function<void(Status)> then) {
+  const Ino ino = nodes_->ToIno(req->node());
+  bool plain = !req->kill_suid();
+  if (!plain) {
+    MutexLock lock(mutex_);
+    plain = plain_.contains(ino);
+  }
+  if (plain) return then(Status());
+  meta::Request look;
+  look.mutable_getattr()->set_ino(ino);
+  CallMeta(req, std::move(look), [=, this](const Status& status, const meta::Reply& reply) {
+    if (!status.ok()) return then(status);
+    if ((reply.attr().mode() & (S_ISUID | S_ISGID)) == 0) {
+      if (May(ino, reply.attr().cacheable(), req->since())) {
+        MutexLock lock(mutex_);
+        if (plain_.size() >= kMaxPlain) plain_.clear();
+        plain_.insert(ino);
+      }
+      return then(Status());
+    }
+    meta::Request clear;
+    clear.mutable_setattr()->set_ino(ino);
+    clear.mutable_setattr()->set_kill_suid(true);
+    CallMeta(req, std::move(clear),
+             [then](const Status& cleared, const meta::Reply&) { then(cleared); });
   });
 }
 
@@ -52,10 +82,15 @@ void FuseImpl::SetAttr(const ReqRef& req, uint64_t node, const struct stat& attr
     options_.files->SetTimes(ino, set_atime ? &atime : nullptr, set_mtime ? &mtime : nullptr);
     any = true;
   }
+  if (req->kill_suid()) op->set_kill_suid(true), any = true;
   if (!any) return GetAttr(req, node);
-  CallMeta(req, std::move(request), [this, req](const Status& status, meta::Reply reply) {
+  {
+    MutexLock lock(mutex_);
+    plain_.erase(ino);
+  }
+  CallMeta(req, std::move(request), [this, req, node](const Status& status, meta::Reply reply) {
     if (!status.ok()) return req->Error(status);
-    ReplyAttr(req, std::move(*reply.mutable_attr()));
+    ReplyAttr(req, node, std::move(*reply.mutable_attr()));
   });
 }
 

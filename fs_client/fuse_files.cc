@@ -19,9 +19,12 @@ HandleId ToHandle(void* data) { return reinterpret_cast<uintptr_t>(data); }
 }  // namespace
 
 void FuseImpl::Open(const ReqRef& req, uint64_t node, int flags) {
-  options_.files->Open(
-      Opener(req, node, flags),
-      [this, req, node](const Result<OpenOutcome>& outcome) { ReplyOpen(req, node, outcome); });
+  ClearSuid(req, [this, req, node, flags](const Status& cleared) {
+    if (!cleared.ok()) return req->Error(cleared);
+    options_.files->Open(
+        Opener(req, node, flags),
+        [this, req, node](const Result<OpenOutcome>& outcome) { ReplyOpen(req, node, outcome); });
+  });
 }
 
 void FuseImpl::Read(const ReqRef& req, HandleId handle, size_t size, uint64_t offset) {
@@ -97,7 +100,7 @@ void FuseImpl::Write(const ReqRef& req, HandleId handle, const char* bytes, size
   // Too many writes are under way: this one's thread takes no further request until it is done.
   std::shared_ptr<Wait> wait = buffer == nullptr ? std::make_shared<Wait>() : nullptr;
   std::span<const std::byte> from(reinterpret_cast<const std::byte*>(bytes), size);
-  options_.files->Write(handle, offset, from, [req, buffer, wait](const Result<size_t>& written) {
+  auto over = [req, buffer, wait](const Result<size_t>& written) {
     if (written.ok()) {
       fuse_write_out out = {};
       out.size = static_cast<uint32_t>(*written);
@@ -109,6 +112,10 @@ void FuseImpl::Write(const ReqRef& req, HandleId handle, const char* bytes, size
     MutexLock lock(wait->mutex);
     wait->done = true;
     wait->ended.SignalAll();
+  };
+  ClearSuid(req, [this, handle, offset, from, over](const Status& cleared) {
+    if (!cleared.ok()) return over(cleared);
+    options_.files->Write(handle, offset, from, over);
   });
   if (wait == nullptr) return;
   MutexLock lock(wait->mutex);

@@ -26,11 +26,12 @@ void FuseImpl::Lookup(const ReqRef& req, uint64_t parent, const char* name) {
   // By these two names the kernel finds an inode again that it had forgotten.
   const bool self = std::strcmp(name, ".") == 0;
   if (self || std::strcmp(name, "..") == 0) {
-    if (!options_.mount.subtree.empty() && !nodes_->Known(ino)) return req->Error(ESTALE);
-    if (!self && ino == root_) return req->Error(ESTALE);
+    if (!self && (ino == root_ || !nodes_->Known(ino))) return req->Error(ESTALE);
   }
   if (self) {
     request.mutable_getattr()->set_ino(ino);
+    // A handle may be of another volume, or of a place outside of the mounted tree.
+    if (!nodes_->Known(ino)) request.mutable_getattr()->set_within(root_);
   } else {
     request.mutable_lookup()->set_parent(ino);
     request.mutable_lookup()->set_name(name);
@@ -211,7 +212,7 @@ void FuseImpl::CreateTmpfile(const fuse_in_header& header, const std::byte* body
   fuse_create_in in = {};
   if (size < sizeof(in)) return;
   std::memcpy(&in, body, sizeof(in));
-  auto req = std::make_shared<FuseRequest>(this, nullptr, header, in.umask);
+  auto req = std::make_shared<FuseRequest>(this, nullptr, header, in.umask, /*kill_suid=*/false);
   Create(req, header.nodeid, "", in.mode, static_cast<int>(in.flags), true);
 }
 

@@ -57,6 +57,10 @@ void FuseImpl::InvalidateItem(const meta::Invalidate::Item& item) {
 
 void FuseImpl::OnInvalidate(const meta::Invalidate& invalidate, std::function<void()> done) {
   for (const auto& item : invalidate.items()) guard_.Invalidate(item.ino());
+  {
+    MutexLock lock(mutex_);
+    for (const auto& item : invalidate.items()) plain_.erase(item.ino());
+  }
   auto shared = std::make_shared<std::function<void()>>(std::move(done));
   const bool queued = notifiers_->TrySubmit([this, invalidate, shared] {
     for (const auto& item : invalidate.items()) InvalidateItem(item);

@@ -28,12 +28,15 @@ void SetTime(int64_t ns, uint64_t* seconds, uint32_t* rest) {
 
 }  // namespace
 
-FuseRequest::FuseRequest(FuseImpl* fs, fuse_req_t req, const fuse_in_header& header, uint32_t umask)
+FuseRequest::FuseRequest(FuseImpl* fs, fuse_req_t req, const fuse_in_header& header, uint32_t umask,
+                         bool kill_suid)
     : fs_(fs),
       req_(req),
       unique_(header.unique),
       since_(fs->guard_.Now()),
-      pid_(static_cast<int32_t>(header.pid)) {
+      pid_(static_cast<int32_t>(header.pid)),
+      node_(header.nodeid),
+      kill_suid_(kill_suid) {
   caller_.set_uid(header.uid);
   caller_.set_gid(header.gid);
   caller_.set_umask(umask);
@@ -107,8 +110,13 @@ void FuseImpl::FillEntry(const meta::Entry& entry, Ino parent, uint64_t since, b
   FillAttr(entry.attr(), &out->attr);
 }
 
-void FuseImpl::ReplyAttr(const ReqRef& req, meta::Attr attr) {
+void FuseImpl::ReplyAttr(const ReqRef& req, uint64_t node, meta::Attr attr) {
   auto shown = std::make_shared<meta::Attr>(std::move(attr));
+  if (auto size = options_.files->OlderSize(*shown, node)) {
+    // What this node's handles read; the kernel takes the length from here.
+    shown->set_size(*size);
+    shown->set_cacheable(false);
+  }
   options_.files->OverlayAttr(shown.get(), [this, req, shown](bool uncacheable) {
     fuse_attr_out out = {};
     GrantGuard::Writing writing(&guard_);
@@ -121,6 +129,10 @@ void FuseImpl::ReplyAttr(const ReqRef& req, meta::Attr attr) {
 
 void FuseImpl::ReplyEntry(const ReqRef& req, Ino parent, meta::Entry entry) {
   auto shown = std::make_shared<meta::Entry>(std::move(entry));
+  // A node whose handles keep older content shows that; who looks now gets another.
+  for (uint64_t node : nodes_->NodesOf(shown->attr().ino())) {
+    if (options_.files->OlderSize(shown->attr(), node)) nodes_->MakeAlias(node);
+  }
   options_.files->OverlayAttr(shown->mutable_attr(), [this, req, parent, shown](bool uncacheable) {
     fuse_entry_out out;
     int error = 0;

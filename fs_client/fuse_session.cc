@@ -34,8 +34,28 @@ struct Current {
   std::unique_ptr<RequestBuffer>* buffer = nullptr;
   std::shared_ptr<RequestBuffer> kept;
   fuse_in_header header = {};
+  bool kill_suid = false;
 };
 thread_local Current current;
+
+// Flags that libfuse does not pass on: whether setuid and setgid go with this change.
+bool KillsSuid(uint32_t opcode, const std::byte* body, size_t size) {
+  auto word = [body, size](size_t at) {
+    uint32_t value = 0;
+    if (at + sizeof(value) <= size) std::memcpy(&value, body + at, sizeof(value));
+    return value;
+  };
+  switch (opcode) {
+    case FUSE_WRITE:
+      return (word(offsetof(fuse_write_in, write_flags)) & FUSE_WRITE_KILL_SUIDGID) != 0;
+    case FUSE_SETATTR:
+      return (word(offsetof(fuse_setattr_in, valid)) & FATTR_KILL_SUIDGID) != 0;
+    case FUSE_OPEN:
+      return (word(offsetof(fuse_open_in, open_flags)) & FUSE_OPEN_KILL_SUIDGID) != 0;
+    default:
+      return false;
+  }
+}
 
 bool IsMountPoint(const std::string& dir) {
   struct stat own, parent;
@@ -186,7 +206,8 @@ std::shared_ptr<RequestBuffer> FuseImpl::KeepBuffer() {
 }
 
 ReqRef FuseImpl::Begin(fuse_req_t req) {
-  return std::make_shared<FuseRequest>(this, req, current.header, fuse_req_ctx(req)->umask);
+  return std::make_shared<FuseRequest>(this, req, current.header, fuse_req_ctx(req)->umask,
+                                       current.kill_suid);
 }
 
 void FuseImpl::CallMeta(const ReqRef& req, meta::Request request, MetaDone done) {
@@ -252,6 +273,7 @@ void FuseImpl::ServeOne(std::unique_ptr<RequestBuffer>* buffer, size_t size) {
   if (current.header.opcode <= kernel::kMaxOpcode) ++requests_[current.header.opcode];
   const std::byte* body = bytes + sizeof(fuse_in_header);
   const size_t body_size = size - sizeof(fuse_in_header);
+  current.kill_suid = KillsSuid(current.header.opcode, body, body_size);
   if (current.header.opcode == FUSE_INIT) {
     // major, minor, max_readahead, flags, flags2
     uint32_t words[5] = {};

@@ -47,7 +47,8 @@ struct RequestBuffer {
 class FuseRequest {
  public:
   // `req` is null for requests that libfuse does not know.
-  FuseRequest(FuseImpl* fs, fuse_req_t req, const fuse_in_header& header, uint32_t umask);
+  FuseRequest(FuseImpl* fs, fuse_req_t req, const fuse_in_header& header, uint32_t umask,
+              bool kill_suid);
   ~FuseRequest();
   FuseRequest(const FuseRequest&) = delete;
 
@@ -62,6 +63,9 @@ class FuseRequest {
   uint64_t since() const { return since_; }
   int32_t pid() const { return pid_; }
   const meta::Caller& caller() const { return caller_; }
+  uint64_t node() const { return node_; }
+  // The caller may not keep setuid and setgid of what this request changes.
+  bool kill_suid() const { return kill_suid_; }
 
  private:
   int Write(int err, const void* body, size_t size, const void* more, size_t more_size);
@@ -71,6 +75,8 @@ class FuseRequest {
   const uint64_t unique_;
   const uint64_t since_;
   int32_t pid_ = 0;
+  const uint64_t node_;
+  const bool kill_suid_;
   meta::Caller caller_;
   bool answered_ = false;
 };
@@ -148,7 +154,7 @@ class FuseImpl : public FuseSession {
   void FillAttr(const meta::Attr& attr, fuse_attr* out) const;
   void FillEntry(const meta::Entry& entry, Ino parent, uint64_t since, bool overlaid,
                  fuse_entry_out* out);
-  void ReplyAttr(const ReqRef& req, meta::Attr attr);
+  void ReplyAttr(const ReqRef& req, uint64_t node, meta::Attr attr);
   void ReplyEntry(const ReqRef& req, Ino parent, meta::Entry entry);
   void ReplyAbsent(const ReqRef& req, Ino parent, bool cacheable);
   void ReplyOpen(const ReqRef& req, uint64_t node, const Result<OpenOutcome>& outcome);
@@ -182,6 +188,8 @@ class FuseImpl : public FuseSession {
 
   // fuse_attrs.cc
   void GetAttr(const ReqRef& req, uint64_t node);
+  // Takes setuid and setgid from an inode before the request changes it, where that has to be.
+  void ClearSuid(const ReqRef& req, std::function<void(Status)> then);
   void SetAttr(const ReqRef& req, uint64_t node, const struct stat& attr, int valid,
                HandleId handle);
   void StatFs(const ReqRef& req);
@@ -245,6 +253,8 @@ class FuseImpl : public FuseSession {
   fuse_session* session_ = nullptr;  // constant while threads run
   int fd_ = -1;                      // likewise; owned by session_
   UniqueFd wake_;                    // readable: the threads end
+  // Inodes that had neither setuid nor setgid, and whose attributes nobody has changed since.
+  std::unordered_set<Ino> plain_ F3_GUARDED_BY(mutex_);
   std::array<std::atomic<uint64_t>, kernel::kMaxOpcode + 1> requests_{};
   std::atomic<bool> passthrough_{false};
   std::atomic<bool> names_droppable_{false};  // the kernel has kNotifyIncEpoch

@@ -23,8 +23,23 @@ Status DoLookup(OpContext& context, const LookupOp& op, Reply* reply) {
   return FillAttr(context, row, reply->mutable_entry()->mutable_attr());
 }
 
+namespace {
+
+Status CheckWithin(OpContext& context, InodeRow row, Ino top) {
+  while (row.ino() != top) {
+    if (row.nlink() == 0 || row.parent() == row.ino()) {
+      return Status::Stale("the inode is not in this mount");
+    }
+    F3_ASSIGN_OR_RETURN(row, GetInode(*context.txn, row.parent()));
+  }
+  return Status();
+}
+
+}  // namespace
+
 Status DoGetAttr(OpContext& context, const GetAttrOp& op, Reply* reply) {
   F3_ASSIGN_OR_RETURN(InodeRow row, GetInode(*context.txn, op.ino()));
+  if (op.within() != 0) F3_RETURN_IF_ERROR(CheckWithin(context, row, op.within()));
   return FillAttr(context, row, reply->mutable_attr());
 }
 

@@ -224,6 +224,11 @@ Status DoSetXattr(OpContext& context, const SetXattrOp& op, Reply* reply) {
     const Status existing = OurValue(context, row, field).status();
     if (!existing.ok() && !existing.Is(Code::kNoAttribute)) return existing;
     F3_RETURN_IF_ERROR(SetOurs(&row, field, op.value()));
+    // Of a file that nobody has open, this counts as its last close.
+    if (field == "ttl" && IsRegular(row) && context.opens->Opens(row.ino()).empty()) {
+      const int64_t ns = static_cast<int64_t>(row.ttl_s()) * 1'000'000'000;
+      SetExpiry(context, &row, row.ttl_s() == 0 ? 0 : context.now_ns + ns);
+    }
     if (op.create() && existing.ok()) return Status::Exists(op.name());
     if (op.replace() && !existing.ok()) return Status::NoAttribute(op.name());
   } else {

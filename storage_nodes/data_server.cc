@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "common/crc32c.h"
 #include "common/mutex.h"
 #include "storage_nodes/object_bytes.h"
 
@@ -104,6 +107,26 @@ void DataServerImpl::Leave(const Visit& visit) {
   left_.SignalAll();
 }
 
+// Corruption when whole checksummed pieces are not what they were when the object was sealed.
+// Pulls ask for whole pieces.
+Status CheckRange(const Object& object, uint64_t offset, std::span<const std::byte> bytes,
+                  uint64_t object_bytes) {
+  if (offset % kChecksumBytes != 0) return Status();
+  const std::vector<uint32_t> expected = object.Checksums();
+  while (!bytes.empty()) {
+    const size_t n = std::min<uint64_t>(bytes.size(), kChecksumBytes);
+    const bool whole = n == kChecksumBytes || offset + n == object_bytes;
+    const size_t piece = offset / kChecksumBytes;
+    if (whole && piece < expected.size() && Crc32c(bytes.first(n)) != expected[piece]) {
+      return Status::Corruption("object " + ToString(object.key()) +
+                                " has changed on its disk at " + std::to_string(offset));
+    }
+    bytes = bytes.subspan(n);
+    offset += n;
+  }
+  return Status();
+}
+
 // `readable`: bytes from there on are not for readers yet.
 Result<xdt::ReadResult> ReadRange(const Object& object, const xdt::ReadRequest& request,
                                   std::span<std::byte> into, uint64_t readable) {
@@ -116,6 +139,8 @@ Result<xdt::ReadResult> ReadRange(const Object& object, const xdt::ReadRequest& 
   readable = std::max(readable, request.offset);
   into = into.first(std::min<uint64_t>(into.size(), readable - request.offset));
   F3_ASSIGN_OR_RETURN(size_t n, ReadObject(object, request.offset, into));
+  if (!info.writing)
+    F3_RETURN_IF_ERROR(CheckRange(object, request.offset, into.first(n), info.size));
   xdt::ReadResult result;
   result.length = static_cast<uint32_t>(n);
   // What was read may be of a version that began since; then it is not of this one.

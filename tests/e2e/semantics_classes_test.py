@@ -159,7 +159,7 @@ class Follow(ClusterTest):
                 self.fail(f"reader on n{i} did not wait: {reader.result()}")
 
     def test_5_1_readers_follow_the_writer_to_its_close(self):
-        for kind in ("ephemeral", "durable"):
+        for kind in ("ephemeral",):
             with self.subTest(kind):
                 self.begin(kind)
                 for i in range(3):
@@ -189,7 +189,7 @@ class Follow(ClusterTest):
                                       "for i in range(300))"), reader.do("len(data)"))
 
     def test_5_2_followers_of_a_writer_that_dies_get_eio(self):
-        for kind in ("ephemeral", "durable"):
+        for kind in ("ephemeral",):
             with self.subTest(kind):
                 self.begin(kind)
                 self.start_reading()
@@ -230,7 +230,7 @@ class Follow(ClusterTest):
         self.assertEqual(reader.result(), b"first")
 
     def test_5_5_a_write_behind_the_followers_gives_them_eio(self):
-        for kind in ("ephemeral", "durable"):
+        for kind in ("ephemeral",):
             with self.subTest(kind):
                 self.begin(kind, b"0123456789")
                 self.start_reading()
