@@ -258,7 +258,8 @@ void FuzzServer::CheckNamespace() {
   }
   Request volumes;
   volumes.mutable_list_volumes();
-  for (const std::string& volume : Read(volumes).names()) {
+  const Reply listed = Read(volumes);
+  for (const std::string& volume : listed.names()) {
     Request root;
     root.mutable_resolve()->set_volume(volume);
     ++names[Read(root).entry().attr().ino()];
