@@ -89,15 +89,11 @@ json UsageJson(const meta::NodeUsage& usage) {
 
 Result<json> AnswerAgentControl(fs::NodeAgent* agent, const std::string& metadata_server,
                                 const json& request) {
-  try {
-    const std::string op = request.at("op");
-    if (op == "status") return AgentStatus(agent, metadata_server);
-    if (op == "verify") return VerifyObjects(agent, request.value("repair", false));
-    if (op == "stat") return DescribeObject(agent, request);
-    return Status::InvalidArgument("a node agent knows no operation \"" + op + "\"");
-  } catch (const json::exception& error) {
-    return Status::InvalidArgument(std::string("a malformed control request: ") + error.what());
-  }
+  const std::string op = request.at("op");
+  if (op == "status") return AgentStatus(agent, metadata_server);
+  if (op == "verify") return VerifyObjects(agent, request.value("repair", false));
+  if (op == "stat") return DescribeObject(agent, request);
+  return Status::InvalidArgument("a node agent knows no operation \"" + op + "\"");
 }
 
 }  // namespace f3::cli

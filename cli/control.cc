@@ -80,6 +80,12 @@ std::string ErrorText(const Status& status) {
 Result<json> AskControl(const std::string& socket, const json& request, int64_t timeout_micros) {
   sockaddr_un address;
   F3_RETURN_IF_ERROR(Address(socket, &address));
+  std::string line;
+  try {
+    line = request.dump() + "\n";
+  } catch (const json::exception&) {
+    return Status::InvalidArgument("what is asked of " + socket + " is not UTF-8 text");
+  }
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return Status::FromErrno(errno, "make a socket");
   if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
@@ -87,16 +93,41 @@ Result<json> AskControl(const std::string& socket, const json& request, int64_t 
                                ")");
   }
   int64_t deadline = Clock::Real()->MonotonicMicros() + timeout_micros;
-  F3_RETURN_IF_ERROR(SendAll(fd.get(), request.dump() + "\n", deadline).WithContext(socket));
+  F3_RETURN_IF_ERROR(SendAll(fd.get(), line, deadline).WithContext(socket));
   auto text = ReceiveLine(fd.get(), deadline);
   if (!text.ok()) return text.status().WithContext(socket);
-  json reply = json::parse(*text, nullptr, false);
-  if (!reply.is_object()) return Status::BadMessage(socket + " gave no proper answer");
-  if (reply.contains("error") && reply["error"].is_string()) {
-    Code code = CodeFromNumber(reply.value("code", static_cast<int>(Code::kInternal)));
-    return Status(code, reply["error"].get<std::string>());
-  }
+  auto reply = ReadControlReply(*text);
+  if (reply.status().Is(Code::kBadMessage)) return reply.status().WithContext(socket);
   return reply;
+}
+
+std::string AnswerControl(std::string_view text, const ControlHandler& handler) {
+  const json request = json::parse(text, nullptr, false);
+  if (!request.is_object() || !request.contains("op") || !request["op"].is_string()) {
+    return ErrorText(Status::BadMessage("a control request is one JSON object with \"op\""));
+  }
+  try {
+    Result<json> answer = handler(request);
+    if (!answer.ok()) return ErrorText(answer.status());
+    return answer->dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  } catch (const json::exception& error) {
+    return ErrorText(
+        Status::InvalidArgument(std::string("a malformed control request: ") + error.what()));
+  }
+}
+
+Result<json> ReadControlReply(std::string_view text) {
+  json reply = json::parse(text, nullptr, false);
+  if (!reply.is_object()) return Status::BadMessage("not a proper answer");
+  const auto error = reply.find("error");
+  if (error == reply.end() || !error->is_string()) return reply;
+  const auto number = reply.find("code");
+  Code code = Code::kInternal;
+  if (number != reply.end() && number->is_number_integer()) {
+    code = CodeFromNumber(number->get<int>());
+  }
+  // Code 0 would make a success of an error.
+  return Status(code == Code::kOk ? Code::kInternal : code, error->get<std::string>());
 }
 
 Result<ControlListener> ControlListener::Listen(const std::string& path) {
@@ -125,15 +156,7 @@ void ControlListener::ServeOne(const Handler& handler) {
   int64_t deadline = Clock::Real()->MonotonicMicros() + kPeerPatienceMicros;
   auto text = ReceiveLine(peer.get(), deadline);
   if (!text.ok()) return;
-  json request = json::parse(*text, nullptr, false);
-  std::string reply;
-  if (!request.is_object() || !request.contains("op") || !request["op"].is_string()) {
-    reply = ErrorText(Status::BadMessage("a control request is one JSON object with \"op\""));
-  } else {
-    Result<json> answer = handler(request);
-    reply = answer.ok() ? answer->dump(-1, ' ', false, json::error_handler_t::replace) + "\n"
-                        : ErrorText(answer.status());
-  }
+  const std::string reply = AnswerControl(*text, handler);
   SendAll(peer.get(), reply, Clock::Real()->MonotonicMicros() + kPeerPatienceMicros)
       .PermitUnchecked();
 }

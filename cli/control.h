@@ -8,6 +8,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "common/status.h"
@@ -20,10 +21,20 @@ namespace f3::cli {
 Result<nlohmann::json> AskControl(const std::string& socket, const nlohmann::json& request,
                                   int64_t timeout_micros);
 
+// Answers a request whose "op" is a string. Fields that have another type than it expects may throw
+// json::exception, which becomes InvalidArgument: whoever connects cannot end a daemon.
+using ControlHandler = std::function<Result<nlohmann::json>(const nlohmann::json&)>;
+
+// The reply line to one request, whatever its bytes are. Pure but for the handler.
+std::string AnswerControl(std::string_view request, const ControlHandler& handler);
+
+// What a reply line says; BadMessage for bytes that are none. Pure.
+Result<nlohmann::json> ReadControlReply(std::string_view reply);
+
 // A listening control socket of the commands' own daemons. Not thread-safe.
 class ControlListener {
  public:
-  using Handler = std::function<Result<nlohmann::json>(const nlohmann::json&)>;
+  using Handler = ControlHandler;
   // Replaces a socket file that nobody listens at. Busy when somebody does.
   static Result<ControlListener> Listen(const std::string& path);
   int fd() const { return fd_.get(); }

@@ -40,6 +40,8 @@ struct ObjectKeyHash {
   }
 };
 
+// Inode numbers end here: clients use the bits above for numbers of their own.
+inline constexpr Ino kMaxIno = (1ull << 60) - 1;
 // Durable files are stored in blocks of this many bytes (the last may be shorter).
 inline constexpr uint64_t kBlockBytes = 4ull << 20;
 // The longest file name, in bytes.

@@ -36,7 +36,8 @@ class InodeTable {
 
  private:
   static constexpr int kTagShift = 60;
-  static constexpr uint64_t kInoMask = (1ull << kTagShift) - 1;
+  static constexpr uint64_t kInoMask = kMaxIno;
+  static_assert(kInoMask == (1ull << kTagShift) - 1);
   static constexpr uint64_t kTags = 15;
 
   struct Entry {

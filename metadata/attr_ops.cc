@@ -25,6 +25,7 @@ Status ChangeMode(OpContext& context, InodeRow* row, uint32_t permissions) {
 Status ChangeSize(OpContext& context, InodeRow* row, uint64_t size) {
   if (IsDir(*row)) return Status::IsDirectory("a directory has no size to set");
   if (!IsRegular(*row)) return Status::InvalidArgument("not a regular file");
+  F3_RETURN_IF_ERROR(CheckSize(size));
   if (size == row->size()) return Status();
   if (row->file_class() == CLASS_EPHEMERAL && row->size() != 0) {
     return Status::InvalidArgument("the size of an ephemeral file is set at its home");

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "common/utf8.h"
 #include "metadata/inode_ops.h"
 #include "metadata/request_kind.h"
 #include "metadata/schema.h"
@@ -132,7 +133,7 @@ Status MetadataCore::CreateFirstVolume() {
 
 void MetadataCore::Finish(const Status& status, Reply* reply) const {
   reply->set_code(static_cast<int>(status.code()));
-  if (!status.ok()) reply->set_message(status.message());
+  if (!status.ok()) reply->set_message(ValidUtf8(status.message()));
   reply->set_synced_sequence(store_->synced_sequence());
   reply->set_server_epoch(epoch_);
 }

@@ -33,7 +33,7 @@
 namespace f3::meta {
 
 // Inode numbers, incarnations and generations: the server's epoch, then a counter. An inode number
-// stays below 2^63, which clients rely on.
+// stays below kMaxIno.
 class EpochIds : public IdSource {
  public:
   explicit EpochIds(uint64_t epoch) : next_(epoch << 40 | 1) {}

@@ -69,6 +69,7 @@ class Mutation : public std::enable_shared_from_this<Mutation> {
     context.caller = identity_.caller;
     context.now_ns = core_->options_.clock->WallNanos();
     context.ids = replay_ids_ ? static_cast<IdSource*>(replay_ids_.get()) : core_->ids_.get();
+    context.replayed = replay_ids_ != nullptr;
     context.opens = opens;
     context.nodes = &core_->nodes_;
     return context;

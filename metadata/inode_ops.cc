@@ -29,6 +29,11 @@ Status CheckName(std::string_view name) {
   return Status();
 }
 
+Status CheckSize(uint64_t size) {
+  if (size > static_cast<uint64_t>(INT64_MAX)) return Status::FileTooBig(std::to_string(size));
+  return Status();
+}
+
 Result<InodeRow> GetDirectory(OpContext& context, Ino ino) {
   F3_ASSIGN_OR_RETURN(InodeRow row, GetInode(*context.txn, ino));
   if (!IsDir(row)) return Status::NotDirectory("inode " + std::to_string(ino));
@@ -112,7 +117,7 @@ void TouchDirectory(OpContext& context, InodeRow* directory) {
 
 FileClass ResolveClass(const InodeRow& parent, FileClass hint) {
   if (parent.file_class() != CLASS_UNSET) return parent.file_class();
-  return hint != CLASS_UNSET ? hint : CLASS_DURABLE;
+  return hint == CLASS_EPHEMERAL ? CLASS_EPHEMERAL : CLASS_DURABLE;
 }
 
 namespace {
@@ -148,6 +153,10 @@ Result<uint32_t> InheritPermissions(OpContext& context, const InodeRow& parent, 
 Result<InodeRow> NewInode(OpContext& context, const InodeRow& parent, uint32_t mode) {
   InodeRow row;
   row.set_ino(context.ids->NextIno());
+  // Nothing but a client's word says which number a replayed request had.
+  if (context.replayed && (row.ino() > kMaxIno || GetInode(*context.txn, row.ino()).ok())) {
+    return Status::InvalidArgument("the replayed inode number is another file's");
+  }
   F3_ASSIGN_OR_RETURN(mode, InheritPermissions(context, parent, mode, &row));
   row.set_uid(context.caller.uid());
   row.set_gid(context.caller.gid());

@@ -12,6 +12,9 @@
 
 namespace f3::meta {
 
+// Some thirty years; as nanoseconds they can be added to the time.
+inline constexpr uint64_t kMaxTtlSeconds = 1'000'000'000;
+
 bool IsDir(const InodeRow& row);
 bool IsRegular(const InodeRow& row);
 // A mode without setuid, and without setgid where that means "run as group" (the group may
@@ -37,7 +40,8 @@ void TouchDirectory(OpContext& context, InodeRow* directory);
 // with its ACLs, but without a name. `mode` has the type.
 Result<InodeRow> NewInode(OpContext& context, const InodeRow& parent, uint32_t mode);
 
-// What a name's place says of a file's class, and where its hint ends.
+// What a name's place says of a file's class, and where its hint ends. A hint that is no class that
+// this server knows counts as none.
 FileClass ResolveClass(const InodeRow& parent, FileClass hint);
 
 // Takes one name away: saves the row with one link less, or deletes the file, or makes it an orphan
@@ -53,6 +57,9 @@ Status DropBlocks(OpContext& context, Ino ino, uint64_t first_index);
 uint32_t OpenHandles(const OpContext& context, Ino ino);
 uint32_t OpenHandlesElsewhere(const OpContext& context, Ino ino);
 uint32_t WritersElsewhere(const OpContext& context, Ino ino);
+
+// FileTooBig when it is more than a file offset can be.
+Status CheckSize(uint64_t size);
 
 // Sets or clears the file's expiry row. `at_ns` 0 clears.
 void SetExpiry(OpContext& context, InodeRow* row, int64_t at_ns);

@@ -71,7 +71,10 @@ void ForgetCopies(OpContext& context, Ino ino, Version older_than, LocationRow* 
 Status DoPublish(OpContext& context, const PublishOp& op, Reply* reply) {
   F3_ASSIGN_OR_RETURN(InodeRow row, GetInode(*context.txn, op.ino()));
   F3_ASSIGN_OR_RETURN(LocationRow before, GetLocation(*context.txn, op.ino()));
-  if (before.home() != context.node || before.incarnation() != op.incarnation()) {
+  F3_RETURN_IF_ERROR(CheckSize(op.size()));
+  if (!FileClass_IsValid(op.file_class())) return Status::InvalidArgument("unknown file class");
+  if (context.node == 0 || before.home() != context.node ||
+      before.incarnation() != op.incarnation()) {
     return Status::Stale("this node is no longer where inode " + std::to_string(op.ino()) +
                          " is written");
   }
@@ -113,7 +116,8 @@ Status DoPublish(OpContext& context, const PublishOp& op, Reply* reply) {
 }
 
 Status DoBeginPublish(OpContext& context, const BeginPublishOp& op, Reply* reply) {
-  F3_RETURN_IF_ERROR(GetInode(*context.txn, op.ino()).status());
+  F3_ASSIGN_OR_RETURN(InodeRow file, GetInode(*context.txn, op.ino()));
+  if (!IsRegular(file)) return Status::InvalidArgument("only files are published");
   // An earlier attempt of this session that was not finished is given up.
   const std::string prefix = RowKey(Row::kIntent, op.ino());
   F3_ASSIGN_OR_RETURN(auto intents, context.txn->Scan(prefix, PrefixEnd(prefix), SIZE_MAX));
@@ -150,6 +154,9 @@ Status DoAddCopy(OpContext& context, const AddCopyOp& op, Reply*) {
   F3_ASSIGN_OR_RETURN(InodeRow row, GetInode(*context.txn, op.ino()));
   F3_ASSIGN_OR_RETURN(LocationRow before, GetLocation(*context.txn, op.ino()));
   if (context.node == 0) return Status::InvalidArgument("only a node can hold a copy");
+  if (!IsRegular(row) || op.incarnation() == 0) {
+    return Status::InvalidArgument("only files have copies");
+  }
   if (row.version() != op.version() ||
       (before.incarnation() != op.incarnation() && before.incarnation() != 0)) {
     return Status::Stale("the copy is of an older version");
@@ -246,6 +253,7 @@ Result<bool> ReconcileObject(OpContext& context, const InventoryItem& item) {
   if (row.status().Is(Code::kStale)) return false;
   if (!row.ok()) return row.status();
   F3_ASSIGN_OR_RETURN(LocationRow before, GetLocation(*context.txn, item.ino()));
+  if (!IsRegular(*row) || item.incarnation() == 0) return false;
   if (item.incarnation() != before.incarnation()) return false;
   if (before.home() == context.node) {
     if (!before.lost()) return true;

@@ -95,6 +95,7 @@ Status DoGetLock(OpContext& context, const GetLockOp& op, Reply* reply) {
 Status DoSetLock(OpContext& context, const SetLockOp& op, Reply*) {
   if (context.session == 0) return Status::InvalidArgument("locks need a session");
   F3_RETURN_IF_ERROR(CheckRange(op.range()));
+  if (!LockKind_IsValid(op.kind())) return Status::InvalidArgument("unknown kind of lock");
   F3_RETURN_IF_ERROR(GetInode(*context.txn, op.ino()).status());
   if (op.range().type() != LOCK_UNLOCK) {
     LockRange holder;

@@ -1,6 +1,8 @@
 // Operations that give or take one name: create, make_node, link, unlink.
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "metadata/inode_ops.h"
 #include "metadata/location_ops.h"
 
@@ -34,13 +36,14 @@ Status NameIsFree(OpContext& context, Ino parent, const std::string& name) {
 
 void ApplyFileSettings(const InodeRow& parent, const CreateOp& op, InodeRow* row) {
   row->set_file_class(ResolveClass(parent, op.hint_class()));
-  row->set_tier(parent.tier() != TIER_UNSET ? parent.tier() : op.hint_tier());
+  const Tier hint = Tier_IsValid(op.hint_tier()) ? op.hint_tier() : TIER_UNSET;
+  row->set_tier(parent.tier() != TIER_UNSET ? parent.tier() : hint);
   if (parent.follow_set()) {
     row->set_follow(parent.follow());
   } else {
     row->set_follow(op.has_hint_follow() && op.hint_follow());
   }
-  row->set_ttl_s(parent.ttl_s() != 0 ? parent.ttl_s() : op.hint_ttl_s());
+  row->set_ttl_s(parent.ttl_s() != 0 ? parent.ttl_s() : std::min(op.hint_ttl_s(), kMaxTtlSeconds));
 }
 
 Status OpenExisting(OpContext& context, const CreateOp& op, Ino ino, Reply* reply) {

@@ -86,6 +86,7 @@ struct OpContext {
   Caller caller;
   int64_t now_ns = 0;
   IdSource* ids = nullptr;
+  bool replayed = false;  // some of the numbers that `ids` gives are the client's
   const OpenView* opens = nullptr;
   const NodeView* nodes = nullptr;
   Effects effects;

@@ -201,19 +201,25 @@ namespace {
 
 // `published`: what the home holds is what was published last.
 Status CloseInode(OpContext& context, const CloseOp& op, bool published) {
-  OpenChange change{op.ino(), op.incarnation(), -static_cast<int>(op.readers()),
-                    -static_cast<int>(op.writers())};
-  context.effects.opens.push_back(change);
+  // A session gives back no more than it has: others' opens keep the file.
+  OpenCount own;
+  for (const OpenCount& open : context.opens->Opens(op.ino())) {
+    if (open.session == context.session) own = open;
+  }
+  const uint32_t closing_readers = std::min(op.readers(), own.readers);
+  const uint32_t closing_writers = std::min(op.writers(), own.writers);
+  context.effects.opens.push_back({op.ino(), op.incarnation(), -static_cast<int>(closing_readers),
+                                   -static_cast<int>(closing_writers)});
   auto found = GetInode(*context.txn, op.ino());
   if (found.status().Is(Code::kStale)) return Status();  // deleted by somebody's last close
   if (!found.ok()) return found.status();
   InodeRow row = std::move(found).value();
-  const uint32_t closing = op.readers() + op.writers();
+  const uint32_t closing = closing_readers + closing_writers;
   const uint32_t open_now = OpenHandles(context, op.ino());
   const bool last = open_now <= closing;
   uint32_t writers = 0;
   for (const OpenCount& open : context.opens->Opens(op.ino())) writers += open.writers;
-  if (op.writers() > 0 && writers <= op.writers() && row.file_class() == CLASS_DURABLE) {
+  if (closing_writers > 0 && writers <= closing_writers && row.file_class() == CLASS_DURABLE) {
     // Nobody writes any more: what was the staging object is a copy of what was published.
     F3_ASSIGN_OR_RETURN(LocationRow before, GetLocation(*context.txn, op.ino()));
     if (before.home() != 0) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "common/utf8.h"
 #include "metadata/inode_ops.h"
 
 namespace f3::meta {
@@ -64,13 +65,13 @@ Status CheckDirectory(OpContext& context, const InodeRow& row, ScanReply* scan) 
   for (const auto& [key, value] : entries) {
     DentryRow dentry;
     if (!dentry.ParseFromString(value)) {
-      scan->add_problems("entry \"" + key.substr(prefix.size()) + "\" of directory " +
+      scan->add_problems("entry \"" + ValidUtf8(key.substr(prefix.size())) + "\" of directory " +
                          std::to_string(row.ino()) + " is damaged");
       continue;
     }
     auto target = GetInode(*context.txn, dentry.ino());
     if (!target.ok()) {
-      scan->add_problems("entry \"" + key.substr(prefix.size()) + "\" of directory " +
+      scan->add_problems("entry \"" + ValidUtf8(key.substr(prefix.size())) + "\" of directory " +
                          std::to_string(row.ino()) + " names inode " +
                          std::to_string(dentry.ino()) + ", which does not exist");
       continue;

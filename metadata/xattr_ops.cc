@@ -122,8 +122,8 @@ Status SetOurs(InodeRow* row, std::string_view field, std::string_view value) {
   if (field == "ttl") {
     uint64_t seconds = 0;
     auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), seconds);
-    if (error != std::errc() || end != value.data() + value.size() || seconds > 1'000'000'000) {
-      return BadValue(field, value, "a number of seconds below 1000000000");
+    if (error != std::errc() || end != value.data() + value.size() || seconds > kMaxTtlSeconds) {
+      return BadValue(field, value, "a number of seconds up to 1000000000");
     }
     row->set_ttl_s(seconds);
     return Status();

@@ -36,6 +36,31 @@ TEST(ControlTest, AsksAndAnswers) {
   EXPECT_TRUE(ControlListener::Listen(SocketPath()).status().Is(Code::kBusy));
 }
 
+TEST(ControlTest, AFieldOfTheWrongTypeIsAnErrorAndDoesNotEndTheServer) {
+  auto handler = [](const json& request) -> Result<json> {
+    return json{{"name", request.value("name", "")}};
+  };
+  auto ask = [&](const char* text) { return ReadControlReply(AnswerControl(text, handler)); };
+  EXPECT_EQ(ask(R"({"op": "x", "name": "n"})")->at("name"), "n");
+  EXPECT_TRUE(ask(R"({"op": "x", "name": 5})").status().Is(Code::kInvalidArgument));
+  EXPECT_TRUE(ask(R"({"op": 5})").status().Is(Code::kBadMessage));
+  EXPECT_TRUE(ask("[[[[").status().Is(Code::kBadMessage));
+}
+
+TEST(ControlTest, AnErrorThatIsOddlyNumberedStaysAnError) {
+  for (const char* reply : {R"({"error": "e", "code": "text"})", R"({"error": "e", "code": 0})",
+                            R"({"error": "e", "code": 1e300})", R"({"error": "e"})"}) {
+    EXPECT_TRUE(ReadControlReply(reply).status().Is(Code::kInternal)) << reply;
+  }
+  EXPECT_TRUE(ReadControlReply("5").status().Is(Code::kBadMessage));
+}
+
+TEST(ControlTest, ARequestThatIsNotTextIsRefused) {
+  EXPECT_TRUE(AskControl("/nonexistent.sock", {{"op", "backup"}, {"file", "/\xff"}}, kPatience)
+                  .status()
+                  .Is(Code::kInvalidArgument));
+}
+
 TEST(ControlTest, NobodyListens) {
   Status status = AskControl("/nonexistent.sock", {{"op", "status"}}, kPatience).status();
   EXPECT_TRUE(status.Is(Code::kUnavailable));
