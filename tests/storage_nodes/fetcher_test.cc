@@ -454,6 +454,7 @@ TEST_F(FetcherTest, WithoutRoomForACopyTheFileIsReadThrough) {
 
 TEST_F(FetcherTest, UnusedCopiesMakeRoomForANewOne) {
   UseMemoryTier(8 * kMiB);
+  if (IsSkipped()) return;
   Begin();
   MakeSealed({1, 1}, Role::kCopy, Text(5 * kMiB), TierKind::kMemory);
   const std::string bytes = Text(6 * kMiB);
@@ -467,6 +468,7 @@ TEST_F(FetcherTest, UnusedCopiesMakeRoomForANewOne) {
 
 TEST_F(FetcherTest, ATierThatFillsUpMeanwhileIsReadAround) {
   UseMemoryTier();
+  if (IsSkipped()) return;
   Begin();
   const std::string bytes = Text(4 * kMiB);
   engine_->Set("a", Holder(bytes));
