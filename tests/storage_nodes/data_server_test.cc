@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include <chrono>
 #include <future>
+#include <memory>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -84,7 +86,7 @@ class FakeListener : public HomeListener {
   xdt::RequestHandler::WriteDone write_ F3_GUARDED_BY(mutex_);
 };
 
-struct Read {
+struct Answer {
   Result<xdt::ReadResult> result;
   std::string bytes;
 };
@@ -132,9 +134,9 @@ class DataServerTest : public StoreTest {
     request.offset = offset;
     return request;
   }
-  std::future<Read> StartRead(const xdt::ReadRequest& request, size_t length = 100) {
+  std::future<Answer> StartRead(const xdt::ReadRequest& request, size_t length = 100) {
     auto into = std::make_shared<std::string>(length, '?');
-    auto promise = std::make_shared<std::promise<Read>>();
+    auto promise = std::make_shared<std::promise<Answer>>();
     server_->HandleRead(request, std::as_writable_bytes(std::span(*into)), 12345,
                         [into, promise](Result<xdt::ReadResult> result) {
                           std::string bytes = result.ok() ? into->substr(0, result->length) : "";
@@ -170,7 +172,7 @@ class DataServerTest : public StoreTest {
 
 TEST_F(DataServerTest, AGoodCapabilityReads) {
   MakeSealed(kKey, Role::kHome, "the content", TierKind::kDisk, kVersion);
-  Read read = StartRead(ReadRequest(kVersion)).get();
+  Answer read = StartRead(ReadRequest(kVersion)).get();
   ASSERT_OK(read.result);
   EXPECT_EQ(read.bytes, "the content");
   EXPECT_EQ(read.result->object_bytes, 11u);
@@ -242,7 +244,7 @@ TEST_F(DataServerTest, ACopyServesItsVersionAndAHomeWhatItHas) {
   for (Role role : {Role::kHome, Role::kStaging}) {
     ASSERT_OK(store_->Remove(kKey));
     auto home = Make(kKey, role, "the content");
-    Read read = StartRead(ReadRequest(kVersion - 1)).get();
+    Answer read = StartRead(ReadRequest(kVersion - 1)).get();
     ASSERT_OK(read.result);
     EXPECT_EQ(read.bytes, "the content");
     EXPECT_EQ(read.result->version, 0u);
@@ -265,7 +267,7 @@ TEST_F(DataServerTest, FollowWaitsForBytesAndGivesThoseThatMayBeRead) {
   EXPECT_EQ(listener_.awaited_offset, 4u);
   EXPECT_EQ(listener_.awaited_deadline, 12345);
   listener_.AnswerAwait(HomeListener::Progress{11, true});
-  Read read = reading.get();
+  Answer read = reading.get();
   ASSERT_OK(read.result);
   EXPECT_EQ(read.bytes, "content");
   EXPECT_EQ(read.result->object_bytes, 11u);

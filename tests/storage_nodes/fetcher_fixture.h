@@ -224,7 +224,7 @@ class FetcherTest : public StoreTest {
     std::string text(size, '\0');
     uint64_t x = seed * 0x9E3779B97F4A7C15ull;
     for (uint64_t at = 0; at < size; at += sizeof(x)) {
-      x = (x ^ x >> 27) * 0x2545F4914F6CDD1Dull + at + 1;
+      x = (x ^ (x >> 27)) * 0x2545F4914F6CDD1Dull + at + 1;
       const uint64_t word = x | 0x0101010101010101ull;
       std::memcpy(text.data() + at, &word, std::min<uint64_t>(sizeof(word), size - at));
     }

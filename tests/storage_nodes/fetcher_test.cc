@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 
@@ -12,8 +13,6 @@
 
 namespace f3::storage {
 namespace {
-
-using Asked = FakeEngine::Asked;
 
 TEST_F(FetcherTest, FillsTheWholeFileAndSealsItAsACopy) {
   uint64_t pulled = 0;
