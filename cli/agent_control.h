@@ -11,8 +11,8 @@
 namespace f3::cli {
 
 // Operations: "status" (mounts, usage, memory, connection), "verify" ("repair": true removes
-// corrupted copies) and "stat" ("ino", "incarnation": the object here). InvalidArgument for others; a
-// field of the wrong type throws json::exception (see ControlHandler). Thread-safe.
+// corrupted copies) and "stat" ("ino", "incarnation": the object here). InvalidArgument for others;
+// a field of the wrong type throws json::exception (see ControlHandler). Thread-safe.
 Result<nlohmann::json> AnswerAgentControl(fs::NodeAgent* agent, const std::string& metadata_server,
                                           const nlohmann::json& request);
 
