@@ -53,15 +53,23 @@ void ContentSource::Get(uint64_t offset, uint32_t length, int64_t deadline_micro
 
 void ContentSource::Read(uint64_t offset, std::span<std::byte> into, int64_t deadline_micros,
                          Fetch::ReadDone done) {
-  Get(offset, static_cast<uint32_t>(into.size()), deadline_micros,
-      [into, done = std::move(done)](const Result<Piece>& piece) {
+  const auto length = static_cast<uint32_t>(std::min<size_t>(into.size(), xdt::kMaxTransferBytes));
+  auto self = shared_from_this();
+  Get(offset, length, deadline_micros,
+      [self, offset, into, length, deadline_micros,
+       done = std::move(done)](const Result<Piece>& piece) {
         if (!piece.ok()) return done(piece.status());
         if (piece->buffer.valid()) {
-          std::memcpy(into.data(), piece->buffer.data(), into.size());
+          std::memcpy(into.data(), piece->buffer.data(), length);
         } else {
-          std::memset(into.data(), 0, into.size());
+          std::memset(into.data(), 0, length);
         }
-        done(into.size());
+        if (length == into.size()) return done(into.size());
+        self->Read(offset + length, into.subspan(length), deadline_micros,
+                   [length, done](const Result<size_t>& rest) {
+                     if (!rest.ok()) return done(rest.status());
+                     done(length + *rest);
+                   });
       });
 }
 

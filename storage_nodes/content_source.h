@@ -42,7 +42,7 @@ class ContentSource : public std::enable_shared_from_this<ContentSource> {
   // Gets exactly `length` bytes at `offset`, at most 1 MiB, or one whole durable block. `done` runs
   // once, on another thread or before Get returns; soon after the deadline at the latest.
   void Get(uint64_t offset, uint32_t length, int64_t deadline_micros, Done done);
-  // Get, copied into `into`, which stays valid until `done`.
+  // Get of a range of any length, copied into `into`, which stays valid until `done`.
   void Read(uint64_t offset, std::span<std::byte> into, int64_t deadline_micros,
             Fetch::ReadDone done);
 

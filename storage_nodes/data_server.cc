@@ -58,7 +58,7 @@ class DataServerImpl : public DataServer {
   NodeId node_ F3_GUARDED_BY(mutex_) = 0;
   std::set<SessionId> fenced_ F3_GUARDED_BY(mutex_);
   std::multiset<SessionId> writing_ F3_GUARDED_BY(mutex_);
-  size_t visits_ F3_GUARDED_BY(mutex_) = 0;
+  size_t visits_ F3_GUARDED_BY(mutex_) = 0;  // that may use a listener
 };
 
 void DataServerImpl::SetListener(HomeListener* listener) {
@@ -90,7 +90,7 @@ Result<DataServerImpl::VisitRef> DataServerImpl::Enter(const xdt::ObjectRequest&
       return Status::TokenExpired("the session that the capability was made for is over");
     }
     visit = std::make_shared<Visit>(this, capability.session, write, listener_);
-    ++visits_;
+    if (listener_ != nullptr) ++visits_;
     if (write) writing_.insert(capability.session);
   }
   if (write && visit->listener == nullptr) {
@@ -102,7 +102,7 @@ Result<DataServerImpl::VisitRef> DataServerImpl::Enter(const xdt::ObjectRequest&
 
 void DataServerImpl::Leave(const Visit& visit) {
   MutexLock lock(mutex_);
-  --visits_;
+  if (visit.listener != nullptr) --visits_;
   if (visit.write) writing_.erase(writing_.find(visit.session));
   left_.SignalAll();
 }

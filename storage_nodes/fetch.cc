@@ -113,30 +113,48 @@ void FetchImpl::FillAsync(std::function<void(Status, bool copy)> done) {
   GoOn();
 }
 
+// Holes arrive before Get returns, as many as a sparse file has: a loop, not a recursion. Who comes
+// while another is at it leaves the rest to that one.
 void FetchImpl::GoOn() {
-  std::vector<size_t> chunks;
-  bool over = false;
-  Status error;
   {
     MutexLock lock(mutex_);
-    if (!filling_) return;
-    error = fill_error_;
-    size_t passed = 0;
-    while (error.ok() && coming_ < window_ && here_ + coming_ < chunks_.size() &&
-           passed++ < chunks_.size()) {
-      const size_t chunk = cursor_++ % chunks_.size();
-      if (chunks_[chunk] != ChunkState::kMissing) continue;
-      chunks_[chunk] = ChunkState::kComing;
-      ++coming_;
-      chunks.push_back(chunk);
-    }
-    over = coming_ == 0 && (!error.ok() || here_ == chunks_.size());
-    if (over) filling_ = false;
+    look_again_ = true;
+    if (going_on_) return;
+    going_on_ = true;
   }
-  if (over) return EndFill(error);
-  const int64_t deadline =
-      parts_->options.clock->MonotonicMicros() + 3 * parts_->options.request_timeout_micros;
-  for (size_t chunk : chunks) Get(chunk, deadline);
+  for (;;) {
+    std::vector<size_t> chunks;
+    bool over = false;
+    Status error;
+    {
+      MutexLock lock(mutex_);
+      if (!filling_ || !look_again_) {
+        going_on_ = false;
+        return;
+      }
+      look_again_ = false;
+      error = fill_error_;
+      size_t passed = 0;
+      while (error.ok() && coming_ < window_ && here_ + coming_ < chunks_.size() &&
+             passed++ < chunks_.size()) {
+        const size_t chunk = cursor_++ % chunks_.size();
+        if (chunks_[chunk] != ChunkState::kMissing) continue;
+        chunks_[chunk] = ChunkState::kComing;
+        ++coming_;
+        chunks.push_back(chunk);
+      }
+      over = coming_ == 0 && (!error.ok() || here_ == chunks_.size());
+      if (over) {
+        filling_ = false;
+        fill_error_ = Status();
+        going_on_ = false;
+      }
+    }
+    if (over) return EndFill(error);
+    const int64_t deadline =
+        parts_->options.clock->MonotonicMicros() + 3 * parts_->options.request_timeout_micros;
+    for (size_t chunk : chunks) Get(chunk, deadline);
+  }
 }
 
 void FetchImpl::Get(size_t chunk, int64_t deadline_micros) {
@@ -147,43 +165,35 @@ void FetchImpl::Get(size_t chunk, int64_t deadline_micros) {
 
 void FetchImpl::Arrived(size_t chunk, Result<Piece> piece) {
   Status status = piece.ok() ? Store(chunk, *piece) : piece.status();
-  std::vector<WaiterRef> ready;
+  const bool exact = !piece.ok() || piece->exact;
+  if (piece.ok()) piece->buffer = {};  // whoever is asked next needs one
+  std::vector<std::pair<std::function<void(Status)>, Status>> ready;
+  const auto end = [&ready](Waiter* waiter, const Status& with) {
+    if (waiter->done) ready.emplace_back(std::exchange(waiter->done, nullptr), with);
+  };
   {
     MutexLock lock(mutex_);
     --coming_;
     chunks_[chunk] = status.ok() ? ChunkState::kHere : ChunkState::kMissing;
     if (status.ok()) ++here_;
-    if (piece.ok() && !piece->exact) exact_ = false;
+    if (!exact) exact_ = false;
     if (!status.ok() && filling_ && fill_error_.ok()) fill_error_ = status;
     auto waiting = waiters_.extract(chunk);
     if (!waiting.empty()) {
       for (const WaiterRef& waiter : waiting.mapped()) {
-        --waiter->left;
-        if (!status.ok()) waiter->status = status;
-        if (waiter->left == 0 || !status.ok()) ready.push_back(waiter);
+        if (--waiter->left == 0 || !status.ok()) end(waiter.get(), status);
       }
     }
     if (filling_ && !fill_error_.ok() && coming_ == 0) {
       // Nobody will get the other chunks for those who wait for them.
       for (auto& [other, waiters] : waiters_) {
-        for (const WaiterRef& waiter : waiters) {
-          waiter->status = fill_error_;
-          ready.push_back(waiter);
-        }
+        for (const WaiterRef& waiter : waiters) end(waiter.get(), fill_error_);
       }
       waiters_.clear();
     }
   }
-  for (const WaiterRef& waiter : ready) {
-    std::function<void(Status)> done;
-    Status outcome;
-    {
-      MutexLock lock(mutex_);
-      done = std::exchange(waiter->done, nullptr);
-      outcome = waiter->status;
-    }
-    if (done) done(outcome);
-  }
+  for (const auto& [done, with] : ready) done(with);
+  ready.clear();  // what the callbacks own goes before the next is asked for
   GoOn();
 }
 
@@ -199,10 +209,13 @@ Status FetchImpl::Store(size_t chunk, const Piece& piece) {
     if (!written.ok()) return written.status();
   }
   static const std::vector<std::byte> zeros(kChecksumBytes);
+  static const uint32_t zeros_crc = Crc32c(zeros);
   for (uint64_t at = 0; at < ChunkBytes(chunk); at += kChecksumBytes) {
     const size_t n = std::min<uint64_t>(kChecksumBytes, ChunkBytes(chunk) - at);
-    const auto part = piece.buffer.valid() ? bytes.subspan(at, n) : std::span(zeros).first(n);
-    const uint32_t crc = Crc32c(part);
+    const bool hole = !piece.buffer.valid();
+    const uint32_t crc = hole && n == kChecksumBytes
+                             ? zeros_crc
+                             : Crc32c(hole ? std::span(zeros).first(n) : bytes.subspan(at, n));
     MutexLock lock(mutex_);
     checksums_[(offset + at) / kChecksumBytes] = crc;
   }
@@ -219,7 +232,6 @@ void FetchImpl::EndFill(Status status) {
     copy = status.ok() && exact_;
     checksums = checksums_;
     done = std::exchange(fill_done_, nullptr);
-    fill_error_ = Status();
   }
   if (status.ok() && ::ftruncate(object_->fd(), static_cast<off_t>(size_)) != 0) {
     status = Status::FromErrno(errno, "size object " + ToString(key_));

@@ -31,14 +31,13 @@ class FetchImpl : public Fetch, public std::enable_shared_from_this<FetchImpl> {
   // Somebody who waits for several chunks.
   struct Waiter {
     size_t left = 0;
-    Status status;  // the first chunk that could not be had
     std::function<void(Status)> done;
   };
   using WaiterRef = std::shared_ptr<Waiter>;
 
   uint32_t ChunkBytes(size_t chunk) const;
   void Get(size_t chunk, int64_t deadline_micros);
-  // Starts what the fill's window has room for.
+  // Starts what the fill's window has room for, and ends the fill when it is over.
   void GoOn();
   void Arrived(size_t chunk, Result<Piece> piece);
   Status Store(size_t chunk, const Piece& piece);
@@ -62,6 +61,8 @@ class FetchImpl : public Fetch, public std::enable_shared_from_this<FetchImpl> {
   size_t cursor_ F3_GUARDED_BY(mutex_) = 0;  // where the fill goes on: after the last reader
   bool exact_ F3_GUARDED_BY(mutex_) = true;
   bool filling_ F3_GUARDED_BY(mutex_) = false;
+  bool going_on_ F3_GUARDED_BY(mutex_) = false;    // somebody is in GoOn's loop,
+  bool look_again_ F3_GUARDED_BY(mutex_) = false;  // who has to look once more
   bool copy_ F3_GUARDED_BY(mutex_) = false;
   Status fill_error_ F3_GUARDED_BY(mutex_);
   std::function<void(Status, bool)> fill_done_ F3_GUARDED_BY(mutex_);

@@ -294,7 +294,7 @@ TEST_F(DataServerTest, FollowWaitsForBytesAndGivesThoseThatMayBeRead) {
   EXPECT_CODE(reading.get().result, kWriterVanished);
 
   // Without `follow` the listener is not asked.
-  EXPECT_EQ(StartRead(ReadRequest(0, 23)).get().bytes, "g written");
+  EXPECT_EQ(StartRead(ReadRequest(0, 26)).get().bytes, "written");
   EXPECT_FALSE(listener_.waits());
 }
 
