@@ -67,6 +67,9 @@ Status ObjectStoreImpl::MakeRoom(TierKind tier, uint64_t bytes) {
     if (room.free >= bytes) return Status();
     if (bytes > room.capacity) return Full(tier, room, bytes);
     if (EvictOne(tier)) continue;
+    // Nothing is left to evict, but others may have evicted since.
+    F3_ASSIGN_OR_RETURN(room, RoomOf(tier));
+    if (room.free >= bytes) return Status();
     if (tier == TierKind::kDisk) return Full(tier, room, bytes);
     MutexLock spill(spill_mutex_);
     std::vector<StateRef> candidates;
@@ -90,6 +93,8 @@ bool ObjectStoreImpl::EvictOne(TierKind tier) {
   ObjectKey key;
   std::function<void(const ObjectKey&)> listener;
   {
+    // Until the blocks are free: who then finds nothing to evict sees the room that this made.
+    MutexLock evicting(evict_mutex_);
     UniqueFd last;
     MutexLock lock(mutex_);
     auto& lru = lru_[IndexOf(tier)];

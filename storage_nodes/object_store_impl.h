@@ -5,8 +5,8 @@
 //   object_space.cc        room: usage, eviction, spilling
 //   object_checksums.cc    the background thread, Verify
 //
-// Lock order: ObjectImpl::op_mutex_, spill_mutex_, mutex_. Destructors of ObjectImpl take
-// mutex_, so no reference is dropped with it held.
+// Lock order: ObjectImpl::op_mutex_, spill_mutex_, evict_mutex_, mutex_. Destructors of ObjectImpl
+// take mutex_, so no reference is dropped with it held.
 #ifndef F3_STORAGE_NODES_OBJECT_STORE_IMPL_H_
 #define F3_STORAGE_NODES_OBJECT_STORE_IMPL_H_
 
@@ -172,6 +172,7 @@ class ObjectStoreImpl final : public ObjectStore {
   std::vector<ObjectInfo> lost_homes_;
 
   Mutex spill_mutex_;  // one mover at a time
+  Mutex evict_mutex_;  // held over one eviction; before mutex_
   mutable Mutex mutex_;
   CondVar changed_;  // a phase changed
   std::unordered_map<ObjectKey, StateRef, ObjectKeyHash> table_ F3_GUARDED_BY(mutex_);
