@@ -269,17 +269,24 @@ std::optional<uint64_t> FileManagerImpl::OlderSize(const meta::Attr& attr, uint6
   if (inode == nullptr) return std::nullopt;
   MutexLock lock(inode->mutex);
   if (inode->writing) return std::nullopt;
+  // The kernel has one length per node: that of the newest handle. Older ones may be closed
+  // already.
+  std::optional<uint64_t> size;
+  Version newest = 0;
   for (const auto& [id, handle] : inode->handles) {
     if (handle->node_id != node || handle->follows || handle->content == nullptr) continue;
     const Content& content = *handle->content;
-    if (content.home != nullptr || content.version == attr.version()) continue;
+    if (content.home != nullptr || content.version == attr.version()) return std::nullopt;
     // What a home holds changes in place.
     const bool in_place = content.object != nullptr &&
                           content.key.incarnation == attr.incarnation() &&
                           content.object->info().role != storage::Role::kCopy;
-    if (!in_place) return content.size;
+    if (in_place) return std::nullopt;
+    if (content.version < newest) continue;
+    newest = content.version;
+    size = content.size;
   }
-  return std::nullopt;
+  return size;
 }
 
 void FileManagerImpl::OverlayAttr(meta::Attr* attr, std::function<void(bool)> done) {
