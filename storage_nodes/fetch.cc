@@ -98,7 +98,7 @@ void FetchImpl::EnsureAsync(uint64_t offset, uint64_t length, int64_t deadline_m
       missing.push_back(chunk);
     }
     if (!missing.empty()) cursor_ = missing.back() + 1;
-    if (waiter->left > 0) waiter->done = std::move(done);
+    if (waiter->left > 0) waiter->done.swap(done);  // else nobody has to wait
   }
   if (done) return done(Status());
   for (size_t chunk : missing) Get(chunk, deadline_micros);

@@ -205,16 +205,18 @@ void Engine::Control(const Peer& peer, const ControlRequest& request, int64_t de
 }
 
 void Engine::Submit(Outgoing request) {
-  bool refused = false;
-  bool full = false;
+  Status refused;
   {
     MutexLock lock(mutex_);
-    refused = refusing_;
-    full = submitted_.size() >= kMaxSubmitted;
-    if (!refused && !full) submitted_.push_back(std::move(request));
+    if (refusing_) {
+      refused = Status::Unavailable("the transfer engine is shut down");
+    } else if (submitted_.size() >= kMaxSubmitted) {
+      refused = Status::Again("too many transfers are under way");
+    } else {
+      std::swap(submitted_.emplace_back(), request);
+    }
   }
-  if (refused) return request.done(Status::Unavailable("the transfer engine is shut down"));
-  if (full) return request.done(Status::Again("too many transfers are under way"));
+  if (!refused.ok()) return request.done(refused);
   Wake();
 }
 
