@@ -7,7 +7,6 @@
 #include "common/log.h"
 
 namespace f3::storage {
-namespace {
 
 std::vector<DurableBlock>::const_iterator FirstBlock(const std::vector<DurableBlock>& blocks,
                                                      uint64_t offset) {
@@ -15,8 +14,6 @@ std::vector<DurableBlock>::const_iterator FirstBlock(const std::vector<DurableBl
       blocks.begin(), blocks.end(), offset / kBlockBytes,
       [](const DurableBlock& block, uint64_t index) { return block.index < index; });
 }
-
-}  // namespace
 
 // One range on its way, from place to place.
 struct ContentSource::Try {

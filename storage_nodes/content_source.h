@@ -29,6 +29,10 @@ struct FetchParts {
   std::atomic<uint64_t> failovers{0};
 };
 
+// The first of a plan's blocks, which are in order, that has bytes at or after `offset`.
+std::vector<DurableBlock>::const_iterator FirstBlock(const std::vector<DurableBlock>& blocks,
+                                                     uint64_t offset);
+
 struct Piece {
   hwalloc::Buffer buffer;  // not valid: a hole, all zeros
   bool exact = false;      // these are the bytes of the planned version

@@ -58,12 +58,8 @@ FetchPlan Around(const FetchPlan& plan, uint64_t offset, uint64_t length) {
   part.holders = plan.holders;
   part.durable = plan.durable;
   part.refresh = plan.refresh;
-  const auto by_index = [](const DurableBlock& block, uint64_t index) {
-    return block.index < index;
-  };
-  auto block =
-      std::lower_bound(plan.blocks.begin(), plan.blocks.end(), offset / kBlockBytes, by_index);
-  for (; block != plan.blocks.end() && block->index * kBlockBytes < offset + length; ++block) {
+  for (auto block = FirstBlock(plan.blocks, offset);
+       block != plan.blocks.end() && block->index * kBlockBytes < offset + length; ++block) {
     part.blocks.push_back(*block);
   }
   return part;
