@@ -16,8 +16,7 @@ run_tests() {  # PRESET CTEST-ARGUMENTS...
   preset=$1
   shift
   echo "== Tests, $preset build"
-  # Once more when it fails: some tests race with a loaded machine. Both outcomes are shown.
-  ctest --test-dir "build/$preset" --output-on-failure --repeat until-pass:2 "$@"
+  ctest --test-dir "build/$preset" --output-on-failure "$@"
 }
 
 scripts/setup.sh
@@ -38,4 +37,5 @@ if [ -n "$full" ]; then
   scripts/build.sh asan f3
   run_tests asan -L e2e
 fi
-run_tests release -L e2e
+# Once more when one fails: 1.4 and 1.5 of SEMANTICS.md are not yet kept in every race. Both are shown.
+run_tests release -L e2e --repeat until-pass:2
