@@ -1,6 +1,7 @@
 #include "cli/process.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <csignal>
@@ -75,7 +76,10 @@ TEST(DaemonTest, IsFoundByItsCommandLineAndStopped) {
   // A program named f3, with a daemon's arguments, that waits.
   std::filesystem::remove(dir + "/f3");
   std::filesystem::create_symlink("/bin/sh", dir + "/f3");
-  std::ofstream(dir + "/node") << "while :; do sleep 0.05; done\n";
+  // It waits without a child: one between its fork and its exec would be a second daemon to find.
+  std::filesystem::remove(dir + "/wait");
+  ASSERT_EQ(::mkfifo((dir + "/wait").c_str(), 0600), 0);
+  std::ofstream(dir + "/node") << "read line <>wait\n";
   std::string before = std::filesystem::current_path();
   std::filesystem::current_path(dir);
   SpawnOptions options;
@@ -88,6 +92,7 @@ TEST(DaemonTest, IsFoundByItsCommandLineAndStopped) {
     found = FindDaemons(dir);
     ::usleep(1000);
   }
+  if (found.size() != 1u) ::kill(*pid, SIGKILL);  // Nothing stays behind a failed test.
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].name, "n1");
   EXPECT_EQ(found[0].pid, *pid);
