@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <utility>
+#include <vector>
 
 #include "fs_client/fuse_session_impl.h"
 
@@ -48,22 +49,29 @@ void FuseImpl::InvalidateEntry(Ino parent, const std::string& name) {
   }
 }
 
-void FuseImpl::InvalidateItem(const meta::Invalidate::Item& item) {
-  if (item.attr() || !item.name().empty()) {
-    for (uint64_t node : nodes_->NodesOf(item.ino())) NotifyInode(node, -1, 0);
-  }
+void FuseImpl::DropAttr(Ino ino, uint64_t kept) {
+  if (kept == 0) return;
+  for (uint64_t node : nodes_->NodesOf(ino)) NotifyInode(node, -1, 0);
+  guard_.AttrDropped(ino, kept);
+}
+
+void FuseImpl::InvalidateItem(const meta::Invalidate::Item& item, uint64_t attr_kept) {
+  DropAttr(item.ino(), attr_kept);
   if (!item.name().empty() && names_droppable_) InvalidateEntry(item.ino(), item.name());
 }
 
 void FuseImpl::OnInvalidate(const meta::Invalidate& invalidate, std::function<void()> done) {
-  for (const auto& item : invalidate.items()) guard_.Invalidate(item.ino());
+  std::vector<uint64_t> kept;
+  for (const auto& item : invalidate.items()) {
+    kept.push_back(guard_.Invalidate(item.ino(), options_.clock->MonotonicMicros()));
+  }
   {
     MutexLock lock(mutex_);
     for (const auto& item : invalidate.items()) plain_.erase(item.ino());
   }
   auto shared = std::make_shared<std::function<void()>>(std::move(done));
-  const bool queued = notifiers_->TrySubmit([this, invalidate, shared] {
-    for (const auto& item : invalidate.items()) InvalidateItem(item);
+  const bool queued = notifiers_->TrySubmit([this, invalidate, kept, shared] {
+    for (int i = 0; i < invalidate.items_size(); ++i) InvalidateItem(invalidate.items(i), kept[i]);
     (*shared)();
   });
   if (queued) return;
@@ -77,12 +85,15 @@ void FuseImpl::OnInvalidate(const meta::Invalidate& invalidate, std::function<vo
 
 void FuseImpl::InvalidateInode(Ino ino, bool data, uint64_t offset, uint64_t length,
                                std::function<void()> done) {
-  guard_.Invalidate(ino);
+  const uint64_t kept = guard_.Invalidate(ino, options_.clock->MonotonicMicros());
   auto shared = std::make_shared<std::function<void()>>(std::move(done));
-  const bool queued = notifiers_->TrySubmit([this, ino, data, offset, length, shared] {
-    for (uint64_t node : nodes_->NodesOf(ino)) {
-      NotifyInode(node, data ? static_cast<int64_t>(offset) : -1, static_cast<int64_t>(length));
+  const bool queued = notifiers_->TrySubmit([this, ino, data, kept, offset, length, shared] {
+    if (data) {
+      for (uint64_t node : nodes_->NodesOf(ino)) {
+        NotifyInode(node, static_cast<int64_t>(offset), static_cast<int64_t>(length));
+      }
     }
+    DropAttr(ino, kept);
     if (*shared) (*shared)();
   });
   if (!queued && *shared) (*shared)();

@@ -81,6 +81,15 @@ bool FuseImpl::May(Ino ino, bool granted, uint64_t since) const {
   return granted && caching_ && guard_.Holds(ino, since);
 }
 
+uint64_t FuseImpl::AttrSeconds(const meta::Attr& attr, uint64_t since) {
+  if (!May(attr.ino(), attr.cacheable(), since)) return 0;
+  // The length of a file is what a dropped reply would do harm to.
+  const bool settled = guard_.Settled(attr.ino(), options_.clock->MonotonicMicros());
+  if (S_ISREG(attr.mode()) && !settled) return 0;
+  guard_.KeepAttr(attr.ino());
+  return kLeaseSeconds;
+}
+
 void FuseImpl::FillAttr(const meta::Attr& attr, fuse_attr* out) const {
   *out = {};
   out->ino = attr.ino();
@@ -105,8 +114,7 @@ void FuseImpl::FillEntry(const meta::Entry& entry, Ino parent, uint64_t since, b
   out->nodeid = nodes_->Remember(entry.attr().ino());
   const bool name = names_droppable_ && May(parent, entry.cacheable(), since);
   out->entry_valid = name ? kLeaseSeconds : 0;
-  const bool attr = !overlaid && May(entry.attr().ino(), entry.attr().cacheable(), since);
-  out->attr_valid = attr ? kLeaseSeconds : 0;
+  out->attr_valid = overlaid ? 0 : AttrSeconds(entry.attr(), since);
   FillAttr(entry.attr(), &out->attr);
 }
 
@@ -120,8 +128,7 @@ void FuseImpl::ReplyAttr(const ReqRef& req, uint64_t node, meta::Attr attr) {
   options_.files->OverlayAttr(shown.get(), [this, req, shown](bool uncacheable) {
     fuse_attr_out out = {};
     GrantGuard::Writing writing(&guard_);
-    const bool keep = !uncacheable && May(shown->ino(), shown->cacheable(), req->since());
-    out.attr_valid = keep ? kLeaseSeconds : 0;
+    out.attr_valid = uncacheable ? 0 : AttrSeconds(*shown, req->since());
     FillAttr(*shown, &out.attr);
     req->Send(&out, sizeof(out));
   });

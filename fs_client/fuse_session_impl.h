@@ -151,6 +151,8 @@ class FuseImpl : public FuseSession {
 
   // fuse_reply.cc
   bool May(Ino ino, bool granted, uint64_t since) const;
+  // How long the kernel may keep the attributes of a reply. Under a GrantGuard::Writing.
+  uint64_t AttrSeconds(const meta::Attr& attr, uint64_t since);
   void FillAttr(const meta::Attr& attr, fuse_attr* out) const;
   void FillEntry(const meta::Entry& entry, Ino parent, uint64_t since, bool overlaid,
                  fuse_entry_out* out);
@@ -166,7 +168,9 @@ class FuseImpl : public FuseSession {
   int Notify(int code, const void* body, size_t size, const void* more = nullptr,
              size_t more_size = 0);
   void NotifyInode(uint64_t node, int64_t offset, int64_t length);
-  void InvalidateItem(const meta::Invalidate::Item& item);
+  // `kept`: what GrantGuard::Invalidate returned.
+  void DropAttr(Ino ino, uint64_t kept);
+  void InvalidateItem(const meta::Invalidate::Item& item, uint64_t attr_kept);
   void InvalidateEntry(Ino parent, const std::string& name);
   bool DropAllNames();
   class Changing;  // an operation of ours that changes a directory is under way

@@ -108,9 +108,6 @@ class Visibility(ClusterTest):
         self.assertEqual(seen[0], seen[2])
         return seen[0]
 
-    # One run in two finds, for ephemeral files, an open that reads fewer bytes than a stat of the
-    # path just before it has shown.
-    @unittest.skip("F3 does not keep this yet")
     def test_1_5_a_length_is_never_seen_without_its_bytes(self):
         for kind in KINDS:
             with self.subTest(kind):
