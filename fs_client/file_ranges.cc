@@ -280,7 +280,8 @@ std::optional<uint64_t> FileManagerImpl::OlderSize(const meta::Attr& attr, uint6
     // What a home holds changes in place.
     const bool in_place = content.object != nullptr &&
                           content.key.incarnation == attr.incarnation() &&
-                          content.object->info().role != storage::Role::kCopy;
+                          content.object->info().role != storage::Role::kCopy &&
+                          content.object->info().role != storage::Role::kFilling;
     if (in_place) return std::nullopt;
     if (content.version < newest) continue;
     newest = content.version;

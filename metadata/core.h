@@ -95,6 +95,7 @@ class MetadataCore {
   void Change(const Identity& identity, Body body, Done done);
   void GrantLeases(const Request& request, SessionId session, uint64_t snapshot, Reply* reply);
   void AfterCommit(SessionId session, const Effects& effects);
+  void PostDrops(const std::vector<Drop>& drops);
   void Finish(const Status& status, Reply* reply) const;
   bool InGrace() const { return grace_; }
   bool AllowedInGrace(const Request& request) const;

@@ -97,7 +97,8 @@ class Mutation : public std::enable_shared_from_this<Mutation> {
         if (committed.ok()) {
           sequence = *committed;
           for (const OpenChange& change : effects.opens) {
-            core_->opens_.Apply(identity_.session, change);
+            auto due = core_->opens_.Apply(identity_.session, change);
+            effects.drops.insert(effects.drops.end(), due.begin(), due.end());
           }
         } else if (committed.status().Is(Code::kConflict) && round < kMaxRounds) {
           return Step::kAgain;
@@ -230,8 +231,9 @@ void MetadataCore::HandleMutation(Request request, Done done) {
       if (!reply.has_open()) return;
       const bool writes =
           request.has_create() ? request.create().flags().write() : request.open().flags().write();
-      opens_.Apply(request.session(), {reply.attr().ino(), reply.open().incarnation(),
-                                       writes ? 0 : 1, writes ? 1 : 0});
+      const OpenChange change{reply.attr().ino(), reply.open().incarnation(), writes ? 0 : 1,
+                              writes ? 1 : 0};
+      PostDrops(opens_.Apply(request.session(), change));
     };
     switch (sessions_.BeginMutation(request.session(), request.token(), done, reopen)) {
       case SessionTable::Token::kFresh:
@@ -253,13 +255,19 @@ void MetadataCore::HandleMutation(Request request, Done done) {
       ->Run();
 }
 
-void MetadataCore::AfterCommit(SessionId session, const Effects& effects) {
-  for (const Drop& drop : effects.drops) {
+void MetadataCore::PostDrops(const std::vector<Drop>& drops) {
+  for (const Drop& drop : drops) {
     ServerEvent event;
     event.mutable_drop()->set_ino(drop.object.ino);
     event.mutable_drop()->set_incarnation(drop.object.incarnation);
     event.mutable_drop()->set_version(drop.version);
     sessions_.Post(sessions_.OfNode(drop.node), std::move(event), nullptr);
+  }
+}
+
+void MetadataCore::AfterCommit(SessionId session, const Effects& effects) {
+  for (const Drop& drop : effects.drops) {
+    PostDrops(drop.after_readers ? opens_.Hold(drop, session) : std::vector<Drop>{drop});
   }
   for (const Drop& home : effects.writer_elsewhere) {
     ServerEvent event;

@@ -151,8 +151,9 @@ bool MetadataCore::Hello(const meta::Hello& hello, std::shared_ptr<EventSink> si
   // Once: a second stream of this server's life finds its opens counted.
   if (!sessions_.IsReady(session) && opens_.OfSession(session).empty()) {
     for (const CloseOp& open : hello.reclaim()) {
-      opens_.Apply(session, {open.ino(), open.incarnation(), static_cast<int>(open.readers()),
-                             static_cast<int>(open.writers())});
+      PostDrops(
+          opens_.Apply(session, {open.ino(), open.incarnation(), static_cast<int>(open.readers()),
+                                 static_cast<int>(open.writers())}));
     }
   }
   return sessions_.Attach(session, std::move(sink), welcome);

@@ -196,6 +196,10 @@ uint32_t OpenHandlesElsewhere(const OpContext& context, Ino ino) {
   return handles;
 }
 
+uint32_t OpenHandlesHere(const OpContext& context, Ino ino) {
+  return OpenHandles(context, ino) - OpenHandlesElsewhere(context, ino);
+}
+
 uint32_t WritersElsewhere(const OpContext& context, Ino ino) {
   uint32_t writers = 0;
   for (const OpenCount& open : context.opens->Opens(ino)) {

@@ -53,8 +53,9 @@ Status DeleteIfUnused(OpContext& context, const InodeRow& row, uint32_t closing)
 // Moves all blocks of the file to the garbage list.
 Status DropBlocks(OpContext& context, Ino ino, uint64_t first_index);
 
-// All opens of the inode, and those of sessions other than the caller's.
+// All opens of the inode, those of the caller's session, and those of the others.
 uint32_t OpenHandles(const OpContext& context, Ino ino);
+uint32_t OpenHandlesHere(const OpContext& context, Ino ino);
 uint32_t OpenHandlesElsewhere(const OpContext& context, Ino ino);
 uint32_t WritersElsewhere(const OpContext& context, Ino ino);
 

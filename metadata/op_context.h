@@ -63,6 +63,8 @@ struct Drop {
   NodeId node = 0;
   ObjectKey object;
   Version version = UINT64_MAX;  // the newest that is garbage
+  // Only when those sessions that have the inode open now, but for the caller's, have closed it.
+  bool after_readers = false;
 };
 
 // What the server does around the commit.

@@ -69,7 +69,8 @@ bool HasCurrent(const InodeRow& row, const LocationRow& location, const OpenFlag
 }
 
 // The caller becomes the home of a new object; what others hold of the old one is garbage when the
-// file is ephemeral (a durable file's copies stay good until the next publish).
+// file is ephemeral (a durable file's copies stay good until the next publish). The old home's object
+// stays for those who read it.
 void MoveHome(OpContext& context, InodeRow* row, const OpenFlags& flags, LocationRow* location,
               OpenReply* open) {
   const bool ephemeral = row->file_class() == CLASS_EPHEMERAL;
@@ -77,7 +78,8 @@ void MoveHome(OpContext& context, InodeRow* row, const OpenFlags& flags, Locatio
   const bool keep_content = !flags.truncate() && row->size() > 0;
   if (ephemeral) {
     if (location->home() != 0 && !location->lost()) {
-      context.effects.drops.push_back({location->home(), {row->ino(), old}, UINT64_MAX});
+      context.effects.drops.push_back(
+          {location->home(), {row->ino(), old}, UINT64_MAX, /*after_readers=*/true});
     }
     for (const CopyRow& copy : location->copies()) {
       // The caller's own copy may be what the new object is made from.
@@ -101,12 +103,18 @@ Status OpenForWriting(OpContext& context, InodeRow* row, const OpenFlags& flags,
   const bool writers_elsewhere = WritersElsewhere(context, row->ino()) > 0;
   const bool handles_elsewhere = OpenHandlesElsewhere(context, row->ino()) > 0;
   const bool current = HasCurrent(*row, *location, flags);
+  const bool replaced = flags.truncate() && row->size() > 0;
   open->set_role(ROLE_HOME);
   if (location->lost() && !flags.truncate() && row->size() > 0) {
     return Status::Lost("the file's bytes are gone with their node; truncate or remove it");
   }
   if (CallerIsHome(context, *location)) {
-    // The object is here already; a truncation happens in it.
+    // The object is here already, and a truncation happens in it; but not under readers elsewhere,
+    // who keep what they opened, unless handles here must see the truncation.
+    if (ephemeral && replaced && handles_elsewhere && !writers_elsewhere &&
+        OpenHandlesHere(context, row->ino()) == 0) {
+      MoveHome(context, row, flags, location, open);
+    }
   } else if (writers_elsewhere) {
     open->set_role(ROLE_REMOTE);
   } else if (!ephemeral) {
@@ -119,8 +127,8 @@ Status OpenForWriting(OpContext& context, InodeRow* row, const OpenFlags& flags,
       MoveHome(context, row, flags, location, open);
     }
   } else if (location->home() == 0 || location->lost() || row->size() == 0 ||
-             (!handles_elsewhere && (flags.truncate() || current))) {
-    if (location->home() != 0 && handles_elsewhere && !location->lost()) {
+             replaced || (!handles_elsewhere && current)) {
+    if (location->home() != 0 && handles_elsewhere && !location->lost() && !replaced) {
       open->set_role(ROLE_REMOTE);  // somebody elsewhere holds the empty object open
     } else {
       MoveHome(context, row, flags, location, open);

@@ -15,7 +15,7 @@ uint64_t OpenTable::ChangesOf(Ino ino) const {
   return changes_[ino % changes_.size()];
 }
 
-void OpenTable::Apply(SessionId session, const OpenChange& change) {
+std::vector<Drop> OpenTable::Apply(SessionId session, const OpenChange& change) {
   auto add = [](uint32_t count, int delta) {
     int64_t sum = static_cast<int64_t>(count) + delta;
     return static_cast<uint32_t>(std::max<int64_t>(sum, 0));
@@ -32,8 +32,37 @@ void OpenTable::Apply(SessionId session, const OpenChange& change) {
   if (change.writers > 0 || own->writers == 0) own->incarnation = change.incarnation;
   own->readers = add(own->readers, change.readers);
   own->writers = add(own->writers, change.writers);
-  if (own->readers == 0 && own->writers == 0) counts.erase(own);
+  std::vector<Drop> due;
+  if (own->readers != 0 || own->writers != 0) return due;
+  counts.erase(own);
   if (counts.empty()) opens_.erase(change.ino);
+  auto held = held_.find(change.ino);
+  if (held == held_.end()) return due;
+  for (HeldDrop& waiting : held->second) {
+    waiting.readers.erase(session);
+    if (waiting.readers.empty()) due.push_back(waiting.drop);
+  }
+  std::erase_if(held->second, [](const HeldDrop& waiting) { return waiting.readers.empty(); });
+  if (held->second.empty()) held_.erase(held);
+  return due;
+}
+
+std::vector<Drop> OpenTable::Hold(const Drop& drop, SessionId own) {
+  MutexLock lock(mutex_);
+  HeldDrop waiting{drop, {}};
+  auto found = opens_.find(drop.object.ino);
+  if (found != opens_.end()) {
+    for (const OpenCount& count : found->second) {
+      if (count.session != own) waiting.readers.insert(count.session);
+    }
+  }
+  if (waiting.readers.empty()) return {drop};
+  std::deque<HeldDrop>& held = held_[drop.object.ino];
+  held.push_back(std::move(waiting));
+  if (held.size() <= kMaxHeldDrops) return {};
+  std::vector<Drop> oldest = {held.front().drop};
+  held.pop_front();
+  return oldest;
 }
 
 std::vector<CloseOp> OpenTable::OfSession(SessionId session) const {

@@ -135,12 +135,13 @@ void ContentSource::Ask(const TryRef& attempt, const Source& holder) {
       [self, attempt, node = holder.node](const Result<xdt::ReadResult>& read) {
         Status status = read.status();
         const bool exact = read.ok() && !read->writing && read->version == self->plan_.version;
-        if (read.ok() && exact && read->length < attempt->length) {
-          status = Status::Corruption("the object at " + node + " is shorter than its file");
+        if (read.ok() && self->plan_.durable && !exact) {
+          status = Status::WrongVersion("the object at " + node + " is being written");
+        } else if (read.ok() && read->length < attempt->length) {
+          status = exact ? Status::Corruption("the object at " + node + " is shorter than its file")
+                         : Status::Stale("the file has been cut short; open it again");
         }
         if (status.ok()) {
-          // A home that was cut short since: what is not there any more reads as zeros.
-          std::memset(attempt->buffer.data() + read->length, 0, attempt->length - read->length);
           self->parts_->pulled_bytes += read->length;
           return attempt->done(Piece{std::move(attempt->buffer), exact});
         }

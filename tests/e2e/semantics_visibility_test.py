@@ -167,6 +167,21 @@ class Visibility(ClusterTest):
                 self.assertEqual(read_all(reader), old)
             self.assertEqual(self.path(2, kind, "a").read_bytes(), new)
 
+    def test_1_6_what_is_cut_in_place_is_an_error_elsewhere(self):
+        old = os.urandom(24 << 20)
+        self.path(1, "ephemeral", "a").write_bytes(old)
+        here = self.fd(self.path(1, "ephemeral", "a"))
+        reader = self.fd(self.path(2, "ephemeral", "a"))
+        self.assertEqual(os.pread(reader, 4096, 0), old[:4096])
+        os.truncate(self.path(1, "ephemeral", "a"), 0)
+        self.assertEqual(os.fstat(here).st_size, 0)
+        for at in range(0, len(old), 1 << 20):
+            try:
+                self.assertEqual(os.pread(reader, 1 << 20, at), old[at:at + (1 << 20)])
+            except OSError as error:
+                self.assertEqual(error.errno, errno.ESTALE)
+                return
+
     def test_1_7_writers_on_two_nodes_write_one_file(self):
         for kind in KINDS:
             fds = [self.fd(self.path(node, kind, "a"), os.O_RDWR | os.O_CREAT)

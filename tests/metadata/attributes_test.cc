@@ -146,18 +146,6 @@ TEST_F(AttributesTest, ChownTakesCapabilities) {
   EXPECT_THAT(Xattrs(f), ElementsAre("security.other"));
 }
 
-// Writes as much as a publish of the home does, keeping the file open.
-Request Publish(Ino ino, const OpenReply& open, uint64_t size, bool kill_suid = false) {
-  Request request;
-  PublishOp* op = request.mutable_publish();
-  op->set_ino(ino);
-  op->set_incarnation(open.incarnation());
-  op->set_size(size);
-  op->set_content_changed(true);
-  op->set_kill_suid(kill_suid);
-  return request;
-}
-
 Request CreateEphemeral(Ino parent, const std::string& name, bool truncate = false) {
   Request request = OpWorld::Create(parent, name);
   request.mutable_create()->set_hint_class(CLASS_EPHEMERAL);

@@ -169,6 +169,17 @@ class OpWorld : public IdSource, public OpenView, public NodeView {
     request.mutable_removexattr()->set_name(name);
     return request;
   }
+  // Writes as much as a publish of the home does, keeping the file open.
+  static Request Publish(Ino ino, const OpenReply& open, uint64_t size, bool kill_suid = false) {
+    Request request;
+    PublishOp* op = request.mutable_publish();
+    op->set_ino(ino);
+    op->set_incarnation(open.incarnation());
+    op->set_size(size);
+    op->set_content_changed(true);
+    op->set_kill_suid(kill_suid);
+    return request;
+  }
   static Request Close(Ino ino, const OpenReply& open, uint32_t readers, uint32_t writers) {
     Request request;
     request.mutable_close()->set_ino(ino);
