@@ -31,8 +31,8 @@ void FileManagerImpl::AfterLock(Ino ino, Done done) {
   });
 }
 
-// Makes handles that the daemon serves show the current content. Without a lock only as long as it
-// is the same object: a file replaced by truncation is another matter for those who read it.
+// Makes handles that the daemon serves show the current content. Without a lock only as long as
+// none of them has content that was replaced by truncation since: they keep what they opened.
 // On the strand.
 void FileManagerImpl::Revalidate(const InodeRef& inode, bool lock_taken, Switched done) {
   ContentRef content;
@@ -40,7 +40,9 @@ void FileManagerImpl::Revalidate(const InodeRef& inode, bool lock_taken, Switche
     MutexLock lock(inode->mutex);
     // What is written here is current, and what is read at the home is not kept.
     for (const auto& [id, handle] : inode->handles) {
-      if (ByDaemon(handle->mode) && !inode->writing) content = handle->content;
+      if (!ByDaemon(handle->mode) || inode->writing) continue;
+      const bool oldest = content == nullptr || handle->content->version < content->version;
+      if (oldest) content = handle->content;
     }
     inode->revalidate = false;
   }
@@ -62,7 +64,9 @@ void FileManagerImpl::Revalidate(const InodeRef& inode, bool lock_taken, Switche
     const bool same_object = open.incarnation() == content->key.incarnation;
     const bool same = same_object && reply.attr().version() == content->version;
     const bool to_home = lock_taken && open.written_elsewhere();
-    if ((same && !to_home && content->home == nullptr) || (!same_object && !lock_taken)) {
+    const bool replaced =
+        !same_object || (content->home == nullptr && content->version < reply.attr().replaced());
+    if ((same && !to_home && content->home == nullptr) || (replaced && !lock_taken)) {
       done(Status(), !same, {});
       return;
     }

@@ -72,6 +72,7 @@ class Mutation : public std::enable_shared_from_this<Mutation> {
     context.replayed = replay_ids_ != nullptr;
     context.opens = opens;
     context.nodes = &core_->nodes_;
+    context.leased_elsewhere = &leased_elsewhere_;
     return context;
   }
 
@@ -125,6 +126,7 @@ class Mutation : public std::enable_shared_from_this<Mutation> {
     for (auto& [session, invalidate] : all) {
       for (auto& item : *invalidate.mutable_items()) {
         if (!asked_.insert(NoticeKey(session, item)).second) continue;
+        if (item.attr()) leased_elsewhere_.insert(item.ino());
         *fresh[session].add_items() = std::move(item);
       }
     }
@@ -205,6 +207,7 @@ class Mutation : public std::enable_shared_from_this<Mutation> {
   std::unique_ptr<ReplayIds> replay_ids_;
   LeaseTable::Items marked_;
   std::set<std::string> asked_;
+  std::set<Ino> leased_elsewhere_;
   bool listed_ = false;
   std::vector<uint64_t> confirmed_;  // tokens whose reply rows go with the commit
 };

@@ -82,6 +82,7 @@ Status FillAttr(OpContext& context, const InodeRow& row, Attr* attr) {
   F3_ASSIGN_OR_RETURN(LocationRow location, GetLocation(*context.txn, row.ino()));
   attr->set_incarnation(location.incarnation());
   attr->set_home(location.home());
+  attr->set_replaced(location.replaced());
   attr->set_state(StateOf(context, row, location));
   return Status();
 }
@@ -252,13 +253,24 @@ Status DeleteIfUnused(OpContext& context, const InodeRow& row, uint32_t closing)
   return Status();
 }
 
-Status DropLink(OpContext& context, InodeRow* row) {
+namespace {
+constexpr int64_t kLingerNanos = 1'000'000'000;
+}  // namespace
+
+Status DropLink(OpContext& context, InodeRow* row, bool replaced) {
   row->set_ctime_ns(context.now_ns);
   row->set_nlink(IsDir(*row) ? 0 : row->nlink() - 1);
   InvalidateAttr(context, row->ino());
   PutInode(*context.txn, *row);
   if (row->nlink() > 0) return Status();
-  return DeleteIfUnused(context, *row, 0);
+  const bool wanted = context.leased_elsewhere != nullptr &&
+                      context.leased_elsewhere->count(row->ino()) > 0 &&
+                      OpenHandles(context, row->ino()) == 0;
+  if (!replaced || !IsRegular(*row) || !wanted) return DeleteIfUnused(context, *row, 0);
+  context.txn->Put(RowKey(Row::kOrphan, row->ino()), "");
+  SetExpiry(context, row, context.now_ns + kLingerNanos);
+  PutInode(*context.txn, *row);
+  return Status();
 }
 
 void SetExpiry(OpContext& context, InodeRow* row, int64_t at_ns) {

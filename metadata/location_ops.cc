@@ -97,6 +97,8 @@ Status DoPublish(OpContext& context, const PublishOp& op, Reply* reply) {
   if (op.content_changed() || size_changed) {
     row.set_version(row.version() + 1);
     ForgetCopies(context, op.ino(), row.version(), &location);
+    if (location.truncated()) location.set_replaced(row.version());
+    location.clear_truncated();
     InvalidateData(context, op.ino());
   } else {
     InvalidateAttr(context, op.ino());

@@ -69,8 +69,8 @@ bool HasCurrent(const InodeRow& row, const LocationRow& location, const OpenFlag
 }
 
 // The caller becomes the home of a new object; what others hold of the old one is garbage when the
-// file is ephemeral (a durable file's copies stay good until the next publish). The old home's object
-// stays for those who read it.
+// file is ephemeral (a durable file's copies stay good until the next publish). The old home's
+// object stays for those who read it.
 void MoveHome(OpContext& context, InodeRow* row, const OpenFlags& flags, LocationRow* location,
               OpenReply* open) {
   const bool ephemeral = row->file_class() == CLASS_EPHEMERAL;
@@ -126,8 +126,8 @@ Status OpenForWriting(OpContext& context, InodeRow* row, const OpenFlags& flags,
     } else {
       MoveHome(context, row, flags, location, open);
     }
-  } else if (location->home() == 0 || location->lost() || row->size() == 0 ||
-             replaced || (!handles_elsewhere && current)) {
+  } else if (location->home() == 0 || location->lost() || row->size() == 0 || replaced ||
+             (!handles_elsewhere && current)) {
     if (location->home() != 0 && handles_elsewhere && !location->lost() && !replaced) {
       open->set_role(ROLE_REMOTE);  // somebody elsewhere holds the empty object open
     } else {
@@ -138,7 +138,7 @@ Status OpenForWriting(OpContext& context, InodeRow* row, const OpenFlags& flags,
   }
   // An ephemeral file is empty from the truncating open on; a durable one keeps its published
   // content until the next publish.
-  if (ephemeral && flags.truncate() && row->size() > 0) {
+  if (ephemeral && replaced) {
     row->set_size(0);
     row->set_allocated_bytes(0);
     row->set_version(row->version() + 1);
@@ -149,7 +149,10 @@ Status OpenForWriting(OpContext& context, InodeRow* row, const OpenFlags& flags,
           {copy.node(), {row->ino(), copy.incarnation()}, row->version() - 1});
     }
     location->clear_copies();
+    location->set_replaced(row->version());
     InvalidateData(context, row->ino());
+  } else if (replaced) {
+    location->set_truncated(true);
   }
   if (open->role() == ROLE_REMOTE) {
     context.effects.writer_elsewhere.push_back(
@@ -175,8 +178,9 @@ Status OpenInode(OpContext& context, InodeRow& row, const OpenFlags& flags, bool
     location.set_touched(location.touched() + 1);
     PutLocation(*context.txn, row.ino(), before, location);
   }
-  if (row.expires_ns() != 0) SetExpiry(context, &row, 0);
-  if (flags.write() || created) PutInode(*context.txn, row);
+  const bool expires = row.expires_ns() != 0;
+  if (expires) SetExpiry(context, &row, 0);
+  if (flags.write() || created || expires) PutInode(*context.txn, row);
   open->set_incarnation(location.incarnation());
   // When the home moved, the content to begin from is where it was.
   LocationRow source = open->source_incarnation() != 0 ? before : location;

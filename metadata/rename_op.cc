@@ -122,7 +122,7 @@ Status DoRename(OpContext& context, const RenameOp& op, Reply* reply) {
   if (to.exists) {
     F3_RETURN_IF_ERROR(CheckReplace(context, from, to, op.new_name()));
     if (IsDir(to.row)) to.parent.set_nlink(to.parent.nlink() - 1);
-    F3_RETURN_IF_ERROR(DropLink(context, &to.row));
+    F3_RETURN_IF_ERROR(DropLink(context, &to.row, /*replaced=*/true));
   }
   // One row in the transaction for a parent that is both sides.
   if (from.parent.ino() == to.parent.ino()) from.parent = to.parent;

@@ -96,7 +96,8 @@ Status CheckFile(OpContext& context, const InodeRow& row, ScanReply* scan) {
   if (row.nlink() == 0) {
     auto orphan = context.txn->Get(RowKey(Row::kOrphan, row.ino()));
     if (!orphan.ok()) scan->add_problems(name + " has no name and is not recorded as open");
-    if (orphan.ok() && OpenHandles(context, row.ino()) == 0) {
+    // One that was replaced by a rename lingers until it expires.
+    if (orphan.ok() && OpenHandles(context, row.ino()) == 0 && row.expires_ns() == 0) {
       scan->add_problems(name + " has no name and nobody has it open");
     }
   }

@@ -260,32 +260,6 @@ class Differences(ClusterTest):
             return found(f"f{i}")
         wait_until(attempt, timeout=40, what="rot that is found", interval=0.3)
 
-    def test_9_5_an_open_that_meets_two_renames_works_when_it_is_repeated(self):
-        path, new = self.path(1, "ephemeral", "a"), self.path(1, "ephemeral", "b")
-        path.write_text("0")
-        there, end = (str(self.path(2, "ephemeral", name)) for name in ("a", "end"))
-        observer, = self.workers(1)
-        observer.start(f"""if True:
-            wrong, stale = [], 0
-            while not wrong and stale < 20 and not os.path.exists({end!r}):
-                try:
-                    with open({there!r}) as file:
-                        stale = 0
-                        if not file.read().isdigit():
-                            wrong.append("bytes")
-                except OSError as error:
-                    stale += 1
-                    if error.errno != errno.ESTALE:
-                        wrong.append(error.errno)
-        """)
-        for i in range(200):
-            new.write_text(str(i))
-            os.rename(new, path)
-        self.path(1, "ephemeral", "end").touch()
-        observer.result()
-        self.assertEqual(observer.do("wrong"), [])
-        self.assertLess(observer.do("stale"), 20)
-
     def test_9_4_rot_is_found_by_fsck(self):
         self.assertEqual(self.c.damage(), [])
         self.rot_until(lambda _: len(self.c.damage()) == 1)

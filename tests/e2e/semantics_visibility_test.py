@@ -278,13 +278,8 @@ class Atomicity(ClusterTest):
                 observer.start(f"""if True:
                     wrong = []
                     while not wrong and not os.path.exists({end!r}):
-                        try:
-                            with open({path!r}, "rb") as file:
-                                data = file.read()
-                        except OSError as error:  # statement 9.5
-                            if error.errno != errno.ESTALE:
-                                wrong.append(error.errno)
-                            continue
+                        with open({path!r}, "rb") as file:
+                            data = file.read()
                         if len(data) != 50_000 or data.strip(data[:1]):
                             wrong.append((len(data), data[:10]))
                 """)
@@ -300,6 +295,27 @@ class Atomicity(ClusterTest):
             for observer in observers:
                 observer.result()
                 self.assertEqual(observer.do("wrong"), [], kind)
+
+    def test_3_2_an_open_that_meets_many_renames_opens_one_of_the_files(self):
+        for kind in KINDS:
+            path, new = self.path(1, kind, "a"), self.path(1, kind, "b")
+            path.write_text("0")
+            there, end = (str(self.path(2, kind, name)) for name in ("a", "end"))
+            observer, = self.workers(1)
+            observer.start(f"""if True:
+                wrong = []
+                while not wrong and not os.path.exists({end!r}):
+                    with open({there!r}) as file:
+                        text = file.read()
+                    if not text.isdigit():
+                        wrong.append(text)
+            """)
+            for i in range(200):
+                new.write_text(str(i))
+                os.rename(new, path)
+            self.path(1, kind, "end").touch()
+            observer.result()
+            self.assertEqual(observer.do("wrong"), [])
 
     def test_3_3_rename_noreplace_and_exchange(self):
         a, b, c = (self.path(1, "durable", name) for name in "abc")

@@ -6,8 +6,10 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,6 +39,22 @@ class OpWorld : public IdSource, public OpenView, public NodeView {
   // Each request happens a second after the last.
   Status Call(const Request& request, Reply* reply) {
     now_ns += 1'000'000'000;
+    return Run([&](OpContext& context) {
+      *reply = Reply();
+      return ExecuteOp(context, request, reply);
+    });
+  }
+  // Ends the files whose time is over, and says which these are.
+  std::vector<Ino> Expire() {
+    auto txn = store_->Begin();
+    auto expired = ExpiredFiles(*txn, now_ns, SIZE_MAX);
+    EXPECT_OK(expired.status());
+    for (Ino ino : *expired) {
+      EXPECT_OK(Run([&](OpContext& context) { return ExpireFile(context, ino); }));
+    }
+    return *expired;
+  }
+  Status Run(const std::function<Status(OpContext&)>& body) {
     effects = Effects();
     auto committed = RunTxn(store_.get(), Durability::kBuffered, [&](Transaction& txn) -> Status {
       OpContext context;
@@ -48,8 +66,8 @@ class OpWorld : public IdSource, public OpenView, public NodeView {
       context.ids = this;
       context.opens = this;
       context.nodes = this;
-      *reply = Reply();
-      Status status = ExecuteOp(context, request, reply);
+      context.leased_elsewhere = &leased_elsewhere;
+      Status status = body(context);
       effects = std::move(context.effects);
       return status;
     });
@@ -244,6 +262,7 @@ class OpWorld : public IdSource, public OpenView, public NodeView {
   Caller caller;                 // root until the constructor is done
   SessionId session = kSession;  // who calls; the next session is of the next node
   int64_t now_ns = 1'000'000'000'000;
+  std::set<Ino> leased_elsewhere;
   Effects effects;  // of the last request
 
  private:

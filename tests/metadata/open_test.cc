@@ -83,6 +83,41 @@ TEST_F(OpenTest, WhoReplacesAFileReadElsewhereBecomesItsHome) {
   EXPECT_TRUE(effects.drops[0].after_readers);
 }
 
+TEST_F(OpenTest, AFileThatARenameReplacesCanStillBeOpenedByWhoHadLookedItUp) {
+  session = kSession;
+  Do(MkFile(root(), "new"));
+  leased_elsewhere = {file_};
+  Do(Rename(root(), "new", root(), "f"));
+  const OpenReply open = OpenAs(kReader, false);
+  EXPECT_EQ(open.incarnation(), first_);
+  // Its last close is its end.
+  Do(Close(file_, open, 1, 0));
+  EXPECT_EQ(effects.drops.size(), 1u);
+  Attr attr;
+  EXPECT_EQ(Stat(file_, &attr), Code::kStale);
+}
+
+TEST_F(OpenTest, AReplacedFileThatNobodyHadLookedUpGoesAtOnce) {
+  session = kSession;
+  Do(MkFile(root(), "new"));
+  Do(Rename(root(), "new", root(), "f"));
+  Attr attr;
+  EXPECT_EQ(Stat(file_, &attr), Code::kStale);
+}
+
+TEST_F(OpenTest, AReplacedFileGoesWhenNobodyComesForIt) {
+  session = kSession;
+  Do(MkFile(root(), "new"));
+  leased_elsewhere = {file_};
+  Do(Rename(root(), "new", root(), "f"));
+  Attr attr;
+  EXPECT_EQ(Stat(file_, &attr), Code::kOk);
+  EXPECT_EQ(attr.nlink(), 0u);
+  now_ns += 2'000'000'000;
+  EXPECT_THAT(Expire(), testing::ElementsAre(file_));
+  EXPECT_EQ(Stat(file_, &attr), Code::kStale);
+}
+
 // ---- OpenTable ----
 
 Drop OldObject(Incarnation incarnation) { return {3, {42, incarnation}, UINT64_MAX, true}; }
