@@ -373,20 +373,29 @@ TEST_F(FetcherTest, WhatChangedWhileItWasPulledIsReadButNoCopy) {
   }
 }
 
-TEST_F(FetcherTest, AHomeThatWasCutShortReadsAsZeros) {
+TEST_F(FetcherTest, AHomeThatWasCutShortIsAnErrorPastItsEnd) {
   const std::string bytes = Text(kMiB + 10);
   FakePeer home = Holder(bytes);
   home.version = kVersion + 1;
   engine_->Set("home", home);
-  FetchPlan plan = PlanOf(4 * kMiB, {"home"});
-  std::string expected = bytes;
-  expected.resize(4 * kMiB, '\0');
+  auto fetch = Start(PlanOf(4 * kMiB, {"home"}));
+  EXPECT_TRUE(*Read(fetch, kMiB - 100, 100).get() == bytes.substr(kMiB - 100, 100));
+  EXPECT_CODE(Read(fetch, 3 * kMiB, 100).get(), kStale);
+  EXPECT_CODE(Fill(fetch).get().status, kStale);
+}
+
+TEST_F(FetcherTest, ADurableFileTakesNoBytesOfAnotherVersion) {
+  const std::string bytes = Text(kMiB);
+  FakePeer newer = Holder(Text(kMiB, 2)), writing = Holder(Text(kMiB, 2));
+  newer.version = kVersion + 1;
+  writing.writing = true;
+  FetchPlan plan = PlanOf(bytes.size(), {"a", "b"});
+  AddBlock(&plan, 0, bytes);
+  engine_->Set("a", newer);
+  engine_->Set("b", writing);
   auto fetch = Start(plan);
-  EXPECT_TRUE(*Read(fetch, kMiB - 5, 100).get() == expected.substr(kMiB - 5, 100));
-  EXPECT_EQ(*Read(fetch, 3 * kMiB, 100).get(), std::string(100, '\0'));
-  EXPECT_TRUE(*ReadThrough(plan, kMiB, 100).get() == expected.substr(kMiB, 100));
-  EXPECT_FALSE(Fill(fetch).get().copy);
-  EXPECT_TRUE(*Read(fetch, 0, 4 * kMiB).get() == expected);
+  EXPECT_TRUE(*Read(fetch, 0, kMiB).get() == bytes);
+  EXPECT_EQ(fetcher_->counters().failovers, 2u);
 }
 
 // ---- too little room ----
