@@ -230,7 +230,8 @@ Status DropBlocks(OpContext& context, Ino ino, uint64_t first_index) {
 
 Status DeleteIfUnused(OpContext& context, const InodeRow& row, uint32_t closing) {
   const Ino ino = row.ino();
-  if (IsRegular(row) && OpenHandles(context, ino) > closing) {
+  const bool lingers = row.expires_ns() > context.now_ns;
+  if (lingers || (IsRegular(row) && OpenHandles(context, ino) > closing)) {
     context.txn->Put(RowKey(Row::kOrphan, ino), "");
     return Status();
   }
@@ -263,14 +264,11 @@ Status DropLink(OpContext& context, InodeRow* row, bool replaced) {
   InvalidateAttr(context, row->ino());
   PutInode(*context.txn, *row);
   if (row->nlink() > 0) return Status();
-  const bool wanted = context.leased_elsewhere != nullptr &&
-                      context.leased_elsewhere->count(row->ino()) > 0 &&
-                      OpenHandles(context, row->ino()) == 0;
-  if (!replaced || !IsRegular(*row) || !wanted) return DeleteIfUnused(context, *row, 0);
-  context.txn->Put(RowKey(Row::kOrphan, row->ino()), "");
-  SetExpiry(context, row, context.now_ns + kLingerNanos);
+  const bool lingers = replaced && IsRegular(*row) && context.leased_elsewhere != nullptr &&
+                       context.leased_elsewhere->count(row->ino()) > 0;
+  SetExpiry(context, row, lingers ? context.now_ns + kLingerNanos : 0);
   PutInode(*context.txn, *row);
-  return Status();
+  return DeleteIfUnused(context, *row, 0);
 }
 
 void SetExpiry(OpContext& context, InodeRow* row, int64_t at_ns) {

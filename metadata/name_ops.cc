@@ -178,7 +178,11 @@ Result<std::vector<Ino>> ExpiredFiles(Transaction& txn, int64_t now_ns, size_t l
 Status ExpireFile(OpContext& context, Ino ino) {
   F3_ASSIGN_OR_RETURN(InodeRow row, GetInode(*context.txn, ino));
   if (row.expires_ns() == 0 || row.expires_ns() > context.now_ns) return Status();  // opened again
-  if (row.nlink() == 0) return DeleteIfUnused(context, row, 0);
+  if (row.nlink() == 0) {
+    SetExpiry(context, &row, 0);
+    PutInode(*context.txn, row);
+    return DeleteIfUnused(context, row, 0);
+  }
   auto dentry = GetDentry(*context.txn, row.parent(), row.name());
   if (dentry.ok() && dentry->ino() == ino) {
     UnlinkOp op;

@@ -178,7 +178,7 @@ Status OpenInode(OpContext& context, InodeRow& row, const OpenFlags& flags, bool
     location.set_touched(location.touched() + 1);
     PutLocation(*context.txn, row.ino(), before, location);
   }
-  const bool expires = row.expires_ns() != 0;
+  const bool expires = row.expires_ns() != 0 && row.nlink() > 0;
   if (expires) SetExpiry(context, &row, 0);
   if (flags.write() || created || expires) PutInode(*context.txn, row);
   open->set_incarnation(location.incarnation());

@@ -90,8 +90,14 @@ TEST_F(OpenTest, AFileThatARenameReplacesCanStillBeOpenedByWhoHadLookedItUp) {
   Do(Rename(root(), "new", root(), "f"));
   const OpenReply open = OpenAs(kReader, false);
   EXPECT_EQ(open.incarnation(), first_);
-  // Its last close is its end.
+  // It may be opened again while the first close is on its way.
+  now_ns -= 2'000'000'000;
   Do(Close(file_, open, 1, 0));
+  const OpenReply again = OpenAs(kReader, false);
+  now_ns += 2'000'000'000;
+  EXPECT_THAT(Expire(), testing::ElementsAre(file_));
+  // From then on its last close is its end.
+  Do(Close(file_, again, 1, 0));
   EXPECT_EQ(effects.drops.size(), 1u);
   Attr attr;
   EXPECT_EQ(Stat(file_, &attr), Code::kStale);
