@@ -32,43 +32,19 @@ Status Scan(meta::MetaClient* client, meta::ScanKind kind,
   }
 }
 
+BlockName NameOf(const meta::BlockRow& row) {
+  return {row.ino(), row.block().index(), row.block().generation()};
+}
+
 std::string Describe(const BlockName& name) {
   return "block " + std::to_string(name.index) + " of inode " + std::to_string(name.ino);
 }
 
-}  // namespace
+using BlockRows = std::map<BlockName, meta::Block>;
+using StoredBlocks = std::map<BlockName, uint64_t>;  // with their bytes
 
-Status CheckMetadata(meta::MetaClient* client, Findings* findings,
-                     const std::function<void()>& tick) {
-  return Scan(client, meta::SCAN_CHECK, [&](const meta::ScanReply& page) {
-    tick();
-    findings->inodes += page.checked();
-    for (const auto& problem : page.problems()) findings->problems.push_back(problem);
-  });
-}
-
-// The order matters while files are being written: what is stored is listed first, then intents,
-// then rows. A block that was put before the list is then named by its intent or by its row, unless
-// a later publish has already replaced it.
-Status CheckBlocks(meta::MetaClient* client, storage::DurableStore* store, bool repair,
-                   Findings* findings, const std::function<void()>& tick) {
-  std::map<BlockName, uint64_t> stored;
-  F3_RETURN_IF_ERROR(store->ForEach([&](const BlockName& name, uint64_t bytes) {
-    stored[name] = bytes;
-    findings->block_bytes += bytes;
-    return true;
-  }));
-  std::set<std::pair<Ino, Generation>> intents;
-  F3_RETURN_IF_ERROR(Scan(client, meta::SCAN_INTENTS, [&](const meta::ScanReply& page) {
-    for (const auto& row : page.blocks()) intents.insert({row.ino(), row.block().generation()});
-  }));
-  std::map<BlockName, meta::Block> rows;
-  F3_RETURN_IF_ERROR(Scan(client, meta::SCAN_BLOCKS, [&](const meta::ScanReply& page) {
-    for (const auto& row : page.blocks()) {
-      rows[{row.ino(), row.block().index(), row.block().generation()}] = row.block();
-    }
-  }));
-  findings->blocks = rows.size();
+Status CheckRows(meta::MetaClient* client, storage::DurableStore* store, const BlockRows& rows,
+                 Findings* findings, const std::function<void()>& tick) {
   std::vector<std::byte> buffer(kBlockBytes);
   for (const auto& [name, block] : rows) {
     tick();
@@ -89,8 +65,18 @@ Status CheckBlocks(meta::MetaClient* client, storage::DurableStore* store, bool 
                                    ": " + status.message());
     }
   }
-  for (const auto& [name, bytes] : stored) {
-    if (rows.count(name) || intents.count({name.ino, name.generation})) continue;
+  return Status();
+}
+
+Status ReportLeaks(storage::DurableStore* store, const StoredBlocks& unnamed, bool repair,
+                   Findings* findings) {
+  if (unnamed.empty()) return Status();
+  StoredBlocks leaked;
+  F3_RETURN_IF_ERROR(store->ForEach([&](const BlockName& name, uint64_t bytes) {
+    if (unnamed.count(name)) leaked[name] = bytes;  // else it has been collected meanwhile
+    return true;
+  }));
+  for (const auto& [name, bytes] : leaked) {
     std::string text = Describe(name) + ", generation " + std::to_string(name.generation) + " (" +
                        FormatBytes(bytes) + ") is leaked: no file has it";
     if (repair) {
@@ -101,6 +87,49 @@ Status CheckBlocks(meta::MetaClient* client, storage::DurableStore* store, bool 
     }
   }
   return Status();
+}
+
+}  // namespace
+
+Status CheckMetadata(meta::MetaClient* client, Findings* findings,
+                     const std::function<void()>& tick) {
+  return Scan(client, meta::SCAN_CHECK, [&](const meta::ScanReply& page) {
+    tick();
+    findings->inodes += page.checked();
+    for (const auto& problem : page.problems()) findings->problems.push_back(problem);
+  });
+}
+
+// The order matters while files are being written: what is stored is listed first, then intents,
+// then rows, then garbage. A block that was put before the list is then named by its intent, by its
+// row, or as the garbage of a later publish, unless it has been collected already.
+Status CheckBlocks(meta::MetaClient* client, storage::DurableStore* store, bool repair,
+                   Findings* findings, const std::function<void()>& tick) {
+  StoredBlocks stored;
+  F3_RETURN_IF_ERROR(store->ForEach([&](const BlockName& name, uint64_t bytes) {
+    stored[name] = bytes;
+    findings->block_bytes += bytes;
+    return true;
+  }));
+  std::set<std::pair<Ino, Generation>> intents;
+  F3_RETURN_IF_ERROR(Scan(client, meta::SCAN_INTENTS, [&](const meta::ScanReply& page) {
+    for (const auto& row : page.blocks()) intents.insert({row.ino(), row.block().generation()});
+  }));
+  BlockRows rows;
+  F3_RETURN_IF_ERROR(Scan(client, meta::SCAN_BLOCKS, [&](const meta::ScanReply& page) {
+    for (const auto& row : page.blocks()) rows[NameOf(row)] = row.block();
+  }));
+  findings->blocks = rows.size();
+  std::set<BlockName> garbage;
+  F3_RETURN_IF_ERROR(Scan(client, meta::SCAN_GARBAGE, [&](const meta::ScanReply& page) {
+    for (const auto& row : page.blocks()) garbage.insert(NameOf(row));
+  }));
+  F3_RETURN_IF_ERROR(CheckRows(client, store, rows, findings, tick));
+  std::erase_if(stored, [&](const auto& block) {
+    const BlockName& name = block.first;
+    return rows.count(name) || garbage.count(name) || intents.count({name.ino, name.generation});
+  });
+  return ReportLeaks(store, stored, repair, findings);
 }
 
 }  // namespace f3::cli

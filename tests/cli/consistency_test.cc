@@ -61,6 +61,7 @@ class ConsistencyTest : public testing::Test {
     std::vector<BlockName> all;
     if (scan.kind() == meta::SCAN_BLOCKS) all.assign(rows_.begin(), rows_.end());
     if (scan.kind() == meta::SCAN_INTENTS) all.assign(intents_.begin(), intents_.end());
+    if (scan.kind() == meta::SCAN_GARBAGE) all.assign(garbage_.begin(), garbage_.end());
     size_t at = scan.after().empty() ? 0 : std::stoul(scan.after());
     for (size_t i = at; i < all.size() && i < at + 2; ++i) {
       auto* row = reply->mutable_scan()->add_blocks();
@@ -88,7 +89,7 @@ class ConsistencyTest : public testing::Test {
     return findings;
   }
 
-  std::set<BlockName> rows_, intents_;
+  std::set<BlockName> rows_, intents_, garbage_;
   FakeMeta client_;
   FakeStore store_;
 };
@@ -142,6 +143,19 @@ TEST_F(ConsistencyTest, APublishThatCommitsDuringTheCheckIsNotLeaked) {
   };
   EXPECT_TRUE(Check(true).problems.empty());
   EXPECT_EQ(store_.blocks.size(), 1u);
+}
+
+TEST_F(ConsistencyTest, WhatWaitsForItsCollectionIsNotLeaked) {
+  Store({7, 0, 1}, false);
+  Store({7, 0, 2}, true);
+  garbage_.insert({7, 0, 1});
+  EXPECT_TRUE(Check().problems.empty());
+}
+
+TEST_F(ConsistencyTest, WhatIsCollectedDuringTheCheckIsNotLeaked) {
+  Store({7, 0, 1}, false);
+  store_.after_list = [this] { store_.blocks.erase({7, 0, 1}); };
+  EXPECT_TRUE(Check().problems.empty());
 }
 
 TEST_F(ConsistencyTest, ABlockPutAfterTheListIsNotTouched) {
