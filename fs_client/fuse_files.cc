@@ -64,6 +64,9 @@ void FuseImpl::StartRead(const ReqRef& req, HandleId handle, size_t size, uint64
                        [this, req, bytes, size, counted](const Result<size_t>& read) {
                          if (read.ok()) {
                            req->Send(bytes.get(), *read);
+                         } else if (read.status().Is(Code::kTimeout) ||
+                                    read.status().Is(Code::kAgain)) {
+                           req->Error(EIO);  // all that read(2) knows of bytes that do not come
                          } else {
                            req->Error(read.status());
                          }
