@@ -60,18 +60,17 @@ void FuseImpl::StartRead(const ReqRef& req, HandleId handle, size_t size, uint64
                          bool counted) {
   auto bytes = std::shared_ptr<std::byte[]>(new std::byte[size]);
   std::span<std::byte> into(bytes.get(), size);
-  options_.files->Read(handle, offset, into,
-                       [this, req, bytes, size, counted](const Result<size_t>& read) {
-                         if (read.ok()) {
-                           req->Send(bytes.get(), *read);
-                         } else if (read.status().Is(Code::kTimeout) ||
-                                    read.status().Is(Code::kAgain)) {
-                           req->Error(EIO);  // all that read(2) knows of bytes that do not come
-                         } else {
-                           req->Error(read.status());
-                         }
-                         if (counted) ReadEnded(size);
-                       });
+  options_.files->Read(
+      handle, offset, into, [this, req, bytes, size, counted](const Result<size_t>& read) {
+        if (read.ok()) {
+          req->Send(bytes.get(), *read);
+        } else if (read.status().Is(Code::kTimeout) || read.status().Is(Code::kAgain)) {
+          req->Error(EIO);  // all that read(2) knows of bytes that do not come
+        } else {
+          req->Error(read.status());
+        }
+        if (counted) ReadEnded(size);
+      });
 }
 
 void FuseImpl::ReadEnded(size_t size) {

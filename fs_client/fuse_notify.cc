@@ -52,7 +52,7 @@ void FuseImpl::InvalidateEntry(Ino parent, const std::string& name) {
 void FuseImpl::DropAttr(Ino ino, uint64_t kept) {
   if (kept == 0) return;
   for (uint64_t node : nodes_->NodesOf(ino)) NotifyInode(node, -1, 0);
-  guard_.AttrDropped(ino, kept);
+  nodes_->AttrDropped(ino, kept);
 }
 
 void FuseImpl::InvalidateItem(const meta::Invalidate::Item& item, uint64_t attr_kept) {
@@ -60,10 +60,17 @@ void FuseImpl::InvalidateItem(const meta::Invalidate::Item& item, uint64_t attr_
   if (!item.name().empty() && names_droppable_) InvalidateEntry(item.ino(), item.name());
 }
 
+uint64_t FuseImpl::BeginInvalidate(Ino ino) {
+  guard_.Invalidate(ino);
+  const uint64_t kept = nodes_->AttrKept(ino);
+  if (kept != 0) guard_.Noticed(ino, options_.clock->MonotonicMicros());
+  return kept;
+}
+
 void FuseImpl::OnInvalidate(const meta::Invalidate& invalidate, std::function<void()> done) {
   std::vector<uint64_t> kept;
   for (const auto& item : invalidate.items()) {
-    kept.push_back(guard_.Invalidate(item.ino(), options_.clock->MonotonicMicros()));
+    kept.push_back(BeginInvalidate(item.ino()));
   }
   {
     MutexLock lock(mutex_);
@@ -85,7 +92,7 @@ void FuseImpl::OnInvalidate(const meta::Invalidate& invalidate, std::function<vo
 
 void FuseImpl::InvalidateInode(Ino ino, bool data, uint64_t offset, uint64_t length,
                                std::function<void()> done) {
-  const uint64_t kept = guard_.Invalidate(ino, options_.clock->MonotonicMicros());
+  const uint64_t kept = BeginInvalidate(ino);
   auto shared = std::make_shared<std::function<void()>>(std::move(done));
   const bool queued = notifiers_->TrySubmit([this, ino, data, kept, offset, length, shared] {
     if (data) {

@@ -86,7 +86,7 @@ uint64_t FuseImpl::AttrSeconds(const meta::Attr& attr, uint64_t since) {
   // The length of a file is what a dropped reply would do harm to.
   const bool settled = guard_.Settled(attr.ino(), options_.clock->MonotonicMicros());
   if (S_ISREG(attr.mode()) && !settled) return 0;
-  guard_.KeepAttr(attr.ino());
+  nodes_->KeepAttr(attr.ino());
   return kLeaseSeconds;
 }
 

@@ -168,7 +168,9 @@ class FuseImpl : public FuseSession {
   int Notify(int code, const void* body, size_t size, const void* more = nullptr,
              size_t more_size = 0);
   void NotifyInode(uint64_t node, int64_t offset, int64_t length);
-  // `kept`: what GrantGuard::Invalidate returned.
+  // No reply on its way grants anything of the inode any more. What it returns is for DropAttr, by
+  // which the kernel forgets the attributes that it keeps.
+  uint64_t BeginInvalidate(Ino ino);
   void DropAttr(Ino ino, uint64_t kept);
   void InvalidateItem(const meta::Invalidate::Item& item, uint64_t attr_kept);
   void InvalidateEntry(Ino parent, const std::string& name);

@@ -56,6 +56,34 @@ std::vector<uint64_t> InodeTable::All() const {
   return nodes;
 }
 
+void InodeTable::KeepAttr(Ino ino) {
+  MutexLock lock(mutex_);
+  if (ino == root_) {
+    root_attr_kept_ = ++keeps_;
+    return;
+  }
+  // What the kernel has forgotten, it keeps nothing of.
+  auto entry = entries_.find(ino);
+  if (entry != entries_.end()) entry->second.attr_kept = ++keeps_;
+}
+
+uint64_t InodeTable::AttrKept(Ino ino) const {
+  MutexLock lock(mutex_);
+  if (ino == root_) return root_attr_kept_;
+  auto entry = entries_.find(ino);
+  return entry == entries_.end() ? 0 : entry->second.attr_kept;
+}
+
+void InodeTable::AttrDropped(Ino ino, uint64_t kept) {
+  MutexLock lock(mutex_);
+  if (ino == root_) {
+    if (root_attr_kept_ == kept) root_attr_kept_ = 0;
+    return;
+  }
+  auto entry = entries_.find(ino);
+  if (entry != entries_.end() && entry->second.attr_kept == kept) entry->second.attr_kept = 0;
+}
+
 bool InodeTable::Known(Ino ino) const {
   if (ino == root_) return true;
   MutexLock lock(mutex_);

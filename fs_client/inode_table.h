@@ -34,6 +34,14 @@ class InodeTable {
   std::vector<uint64_t> All() const;
   bool Known(Ino ino) const;
 
+  // Whether the kernel may keep attributes of an inode: only then has a notice anything to take
+  // back. A reply that lets the kernel keep them calls KeepAttr before it is written. What
+  // AttrKept returns (0: nothing is kept) goes to AttrDropped once the notice has been sent; until
+  // then further changes send notices of their own.
+  void KeepAttr(Ino ino);
+  uint64_t AttrKept(Ino ino) const;
+  void AttrDropped(Ino ino, uint64_t kept);
+
  private:
   static constexpr int kTagShift = 60;
   static constexpr uint64_t kInoMask = kMaxIno;
@@ -43,11 +51,14 @@ class InodeTable {
   struct Entry {
     uint64_t tag = 0;                                // of the node that lookups give
     std::unordered_map<uint64_t, uint64_t> lookups;  // by node
+    uint64_t attr_kept = 0;                          // number of the last reply that let it, or 0
   };
 
   const Ino root_;
   mutable Mutex mutex_;
   std::unordered_map<Ino, Entry> entries_ F3_GUARDED_BY(mutex_);
+  uint64_t root_attr_kept_ F3_GUARDED_BY(mutex_) = 0;  // the root has no entry
+  uint64_t keeps_ F3_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace f3::fs

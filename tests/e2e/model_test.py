@@ -1,5 +1,6 @@
 """One tree through three mounts behaves as a tree of the local file system does."""
 
+import collections
 import os
 import pathlib
 import random
@@ -103,6 +104,11 @@ def outcome(tree, call, arguments):
         return "error", error.errno
 
 
+def shortened(values):
+    return tuple(v[:8] + b"... %d bytes" % len(v) if isinstance(v, bytes) and len(v) > 8 else v
+                 for v in values)
+
+
 class Model(unittest.TestCase):
     def test_three_mounts_agree_with_the_local_file_system(self):
         chance = random.Random(SEED)
@@ -113,12 +119,18 @@ class Model(unittest.TestCase):
             os.mkdir(cluster.n(1) / name)
         os.setxattr(cluster.n(1) / "e", "user.f3.class", b"ephemeral")
         here = Tree(lambda: local)
-        there = Tree(lambda: cluster.n(chance.randint(1, 3)))
+        node = 1
+        there = Tree(lambda: cluster.n(node))
+        before = collections.deque(maxlen=400)
         for step in range(OPERATIONS):
             call, arguments = self.choose(chance)
             expected = outcome(here, call, arguments)
+            node = chance.randint(1, 3)
             seen = outcome(there, call, arguments)
-            self.assertEqual(seen, expected, f"operation {step}: {call}{arguments}")
+            before.append(f"{step}: n{node} {call}{shortened(arguments)} = {shortened(expected)}")
+            if seen != expected:
+                text = "\n".join(line for line in before if arguments[0] in line)
+                self.fail(f"F3 says {shortened(seen)} after\n{text}")
 
     def choose(self, chance):
         """Mostly in one of two trees, ephemeral and durable, at most three names deep."""

@@ -26,16 +26,16 @@ TEST_F(GrantGuardTest, AGrantHoldsWhileNothingHappens) {
 
 TEST_F(GrantGuardTest, AnInvalidationTakesBackWhatWasAskedBefore) {
   const uint64_t before = guard_->Now();
-  guard_->Invalidate(kFile, 0);
+  guard_->Invalidate(kFile);
   EXPECT_FALSE(guard_->Holds(kFile, before));
   EXPECT_TRUE(guard_->Holds(kFile + 1, before));
   EXPECT_TRUE(guard_->Holds(kFile, guard_->Now()));
 }
 
 TEST_F(GrantGuardTest, EachInvalidationCounts) {
-  guard_->Invalidate(kFile, 0);
+  guard_->Invalidate(kFile);
   const uint64_t between = guard_->Now();
-  guard_->Invalidate(kFile, 0);
+  guard_->Invalidate(kFile);
   EXPECT_FALSE(guard_->Holds(kFile, between));
 }
 
@@ -69,32 +69,10 @@ TEST_F(GrantGuardTest, TwoThatGiveBackAtOnceAreBothWaitedFor) {
   EXPECT_TRUE(guard_->Holds(kFile, guard_->Now()));
 }
 
-TEST_F(GrantGuardTest, ANoticeIsDueOnlyWhereTheKernelKeepsAttributes) {
-  EXPECT_EQ(guard_->Invalidate(kFile, 0), 0u);
-  guard_->KeepAttr(kFile);
-  const uint64_t kept = guard_->Invalidate(kFile, 0);
-  EXPECT_NE(kept, 0u);
-  // The first notice may not have been sent yet.
-  EXPECT_EQ(guard_->Invalidate(kFile, 0), kept);
-  guard_->AttrDropped(kFile, kept);
-  EXPECT_EQ(guard_->Invalidate(kFile, 0), 0u);
-}
-
-TEST_F(GrantGuardTest, WhatIsKeptAfterAnInvalidationOutlivesItsNotice) {
-  guard_->KeepAttr(kFile);
-  const uint64_t kept = guard_->Invalidate(kFile, 0);
-  guard_->KeepAttr(kFile);
-  guard_->AttrDropped(kFile, kept);
-  EXPECT_NE(guard_->Invalidate(kFile, 0), 0u);
-}
-
 TEST_F(GrantGuardTest, ANoticeIsFollowedByASecondWithoutAnother) {
   constexpr int64_t kNow = 5'000'000;
   EXPECT_TRUE(guard_->Settled(kFile, kNow));
-  guard_->Invalidate(kFile, kNow);
-  EXPECT_TRUE(guard_->Settled(kFile, kNow));  // no notice was due
-  guard_->KeepAttr(kFile);
-  guard_->Invalidate(kFile, kNow);
+  guard_->Noticed(kFile, kNow);
   EXPECT_FALSE(guard_->Settled(kFile, kNow + 999'999));
   EXPECT_TRUE(guard_->Settled(kFile, kNow + 1'000'000));
 }
@@ -110,7 +88,7 @@ TEST_F(GrantGuardTest, AnInvalidationWaitsForTheReplyThatIsBeingWritten) {
   writing.emplace(guard_.get());
   std::atomic<bool> written{false};
   std::thread invalidation([&] {
-    guard_->Invalidate(kFile, 0);
+    guard_->Invalidate(kFile);
     EXPECT_TRUE(written);
   });
   EXPECT_TRUE(guard_->Holds(kFile, since));
@@ -127,7 +105,7 @@ TEST_F(GrantGuardTest, WhatHoldsWhileItIsWrittenIsInvalidatedAfterwards) {
   std::thread changes([&] {
     for (uint64_t value = 1; value <= kRounds; ++value) {
       server = value;
-      guard_->Invalidate(kFile, 0);
+      guard_->Invalidate(kFile);
       kernel = 0;
       // Anything that is cached from here on was asked for after the change.
       const uint64_t cached = kernel;

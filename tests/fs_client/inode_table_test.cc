@@ -107,6 +107,53 @@ TEST(InodeTableTest, AnInodeThatWasForgottenBeginsWithItsNumberAgain) {
   EXPECT_EQ(table.Remember(kFile), kFile);
 }
 
+TEST(InodeTableTest, ANoticeIsDueOnlyWhereTheKernelKeepsAttributes) {
+  for (Ino ino : {kRoot, kFile}) {
+    InodeTable table(kRoot);
+    table.Remember(ino);
+    EXPECT_EQ(table.AttrKept(ino), 0u);
+    table.KeepAttr(ino);
+    const uint64_t kept = table.AttrKept(ino);
+    EXPECT_NE(kept, 0u);
+    EXPECT_EQ(table.AttrKept(ino), kept);  // the first notice may not have been sent yet
+    table.AttrDropped(ino, kept);
+    EXPECT_EQ(table.AttrKept(ino), 0u);
+  }
+}
+
+TEST(InodeTableTest, WhatIsKeptAfterAnInvalidationOutlivesItsNotice) {
+  for (Ino ino : {kRoot, kFile}) {
+    InodeTable table(kRoot);
+    table.Remember(ino);
+    table.KeepAttr(ino);
+    const uint64_t kept = table.AttrKept(ino);
+    table.KeepAttr(ino);
+    table.AttrDropped(ino, kept);
+    EXPECT_NE(table.AttrKept(ino), 0u);
+  }
+}
+
+TEST(InodeTableTest, OneInodesNoticeTakesNothingOfAnothers) {
+  InodeTable table(kRoot);
+  for (Ino ino = kFile; ino < kFile + 50'000; ++ino) {
+    table.Remember(ino);
+    table.KeepAttr(ino);
+  }
+  table.AttrDropped(kFile, table.AttrKept(kFile));
+  for (Ino ino = kFile + 1; ino < kFile + 50'000; ++ino) ASSERT_NE(table.AttrKept(ino), 0u);
+  EXPECT_EQ(table.AttrKept(kFile), 0u);
+}
+
+TEST(InodeTableTest, WhatTheKernelHasForgottenIsNotKept) {
+  InodeTable table(kRoot);
+  table.KeepAttr(kFile);
+  EXPECT_EQ(table.AttrKept(kFile), 0u);
+  table.Remember(kFile);
+  table.KeepAttr(kFile);
+  table.Forget(kFile, 1);
+  EXPECT_EQ(table.AttrKept(kFile), 0u);
+}
+
 TEST(InodeTableTest, CountsAreExactWithSeveralThreads) {
   constexpr int kRounds = 10'000;
   InodeTable table(kRoot);
