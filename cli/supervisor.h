@@ -30,8 +30,8 @@ class Backoff {
 
   static constexpr int64_t kFirstPauseMicros = 100'000;
   static constexpr int64_t kLongestPauseMicros = 5'000'000;
-  static constexpr int64_t kHealthyRunMicros = 30'000'000;
-  static constexpr int kMaxFailures = 20;  // in a row, none of which ran healthily
+  static constexpr int64_t kHealthyRunMicros = 2'000'000;  // what cannot start ends before
+  static constexpr int kMaxFailures = 20;                  // in a row, none of which ran healthily
 
  private:
   int failures_ = 0;

@@ -51,7 +51,7 @@ def linear(histories, state, apply):
 
 
 def apply_names(state, event):
-    """State: pairs (name, inode), sorted."""
+    """State: pairs (name, inode), sorted; "was NAME" is what a rename took from NAME (9.5)."""
     names = dict(state)
     first = event.arguments[0]
     if event.call == "create":
@@ -60,6 +60,7 @@ def apply_names(state, event):
         if not isinstance(event.result, str):
             return None
         names[first] = event.result
+        names.pop("was " + first, None)
     elif event.call == "stat":
         expected = names.get(first, errno.ENOENT)
         return state if event.result == expected else None
@@ -72,10 +73,12 @@ def apply_names(state, event):
     else:  # rename
         second = event.arguments[1]
         if first not in names:
-            return state if event.result == errno.ENOENT else None
+            there = second in names and names[second] == names.get("was " + first)
+            return state if event.result == errno.ENOENT or (event.result == 0 and there) else None
         if event.result != 0:
             return None
-        names[second] = names.pop(first)
+        names[second] = names["was " + first] = names.pop(first)
+        names.pop("was " + second, None)
     return tuple(sorted(names.items()))
 
 

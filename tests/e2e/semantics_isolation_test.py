@@ -260,6 +260,28 @@ class Differences(ClusterTest):
             return found(f"f{i}")
         wait_until(attempt, timeout=40, what="rot that is found", interval=0.3)
 
+    def test_9_5_several_nodes_rename_one_file_to_one_name(self):
+        workers = self.workers(3)
+        for i in range(30):
+            self.path(1, "ephemeral", "a").write_text(str(i))
+            for node, worker in enumerate(workers, 1):
+                old, new = (str(self.path(node, "ephemeral", name)) for name in ("a", "b"))
+                worker.start(f"""if True:
+                    code = 0
+                    try:
+                        os.rename({old!r}, {new!r})
+                    except OSError as error:
+                        code = error.errno
+                """)
+            for worker in workers:
+                worker.result()
+            codes = [worker.do("code") for worker in workers]
+            self.assertIn(0, codes)
+            self.assertLessEqual(set(codes), {0, errno.ENOENT})
+            for node in (1, 2, 3):
+                self.assertFalse(self.path(node, "ephemeral", "a").exists())
+                self.assertEqual(self.path(node, "ephemeral", "b").read_text(), str(i))
+
     def test_9_4_rot_is_found_by_fsck(self):
         self.assertEqual(self.c.damage(), [])
         self.rot_until(lambda _: len(self.c.damage()) == 1)
