@@ -41,9 +41,10 @@ void FileManagerImpl::Publish(const InodeRef& inode, uint32_t closing, Done done
     done(now.status());
     return;
   }
-  auto counted = [this, done = std::move(done)](const Status& status) {
+  auto counted = [this, ino = inode->ino, done = std::move(done)](const Status& status) {
     ++(status.ok() ? published_files_ : publish_failures_);
-    done(status);
+    if (!status.ok() || !options_.attr_changed) return done(status);
+    options_.attr_changed(ino, [done, token = in_flight_.Begin()] { done(Status()); });
   };
   if (!durable) {
     PublishEphemeral(inode, content, *now, closing, std::move(counted));

@@ -69,13 +69,16 @@ uint64_t FuseImpl::BeginInvalidate(Ino ino) {
 
 void FuseImpl::OnInvalidate(const meta::Invalidate& invalidate, std::function<void()> done) {
   std::vector<uint64_t> kept;
+  bool anything = false;
   for (const auto& item : invalidate.items()) {
     kept.push_back(BeginInvalidate(item.ino()));
+    anything |= kept.back() != 0 || !item.name().empty();
   }
   {
     MutexLock lock(mutex_);
     for (const auto& item : invalidate.items()) plain_.erase(item.ino());
   }
+  if (!anything) return done();
   auto shared = std::make_shared<std::function<void()>>(std::move(done));
   const bool queued = notifiers_->TrySubmit([this, invalidate, kept, shared] {
     for (int i = 0; i < invalidate.items_size(); ++i) InvalidateItem(invalidate.items(i), kept[i]);

@@ -98,6 +98,18 @@ class Visibility(ClusterTest):
             mode, uid, gid, size, mtime = self.attributes(kind)
             self.assertEqual((mode & 0o777, uid, gid, size), (0o640, 1234, 4321, 5000))
 
+    def test_1_4_the_home_shows_what_another_node_wrote_there(self):
+        for kind in KINDS:
+            self.path(2, kind, "a").write_bytes(b"x" * 100)
+            for i in range(1, 20):
+                at = i * 10_000
+                os.stat(self.path(2, kind, "a"))
+                fd = os.open(self.path(3, kind, "a"), os.O_RDWR)
+                os.pwrite(fd, b"y", at)
+                os.close(fd)
+                for node in (2, 1, 3):
+                    self.assertEqual(os.stat(self.path(node, kind, "a")).st_size, at + 1, node)
+
     def attributes(self, kind):
         """The file's attributes, which must be the same on all nodes."""
         seen = []
