@@ -20,9 +20,12 @@ void FreeRest(void* p);
 // there is no memory.
 inline void* Allocate(size_t bytes) {
   if (bytes <= kMaxHardwareBytes) [[likely]] {
-    void* p = t_heap->TryAllocate(kMallocClasses[(bytes + kClassStep - 1) / kClassStep]);
+    uint32_t index = kMallocClasses[(bytes + kClassStep - 1) / kClassStep];
+    Heap* heap = t_heap;
+    void* p = heap->TryAllocate(index);
     if (p != nullptr) [[likely]]
       return p;
+    if (heap->has_word(index)) return heap->AllocateSlow(index);
   }
   return AllocateRest(bytes);
 }

@@ -18,26 +18,35 @@ constexpr auto kLayouts = [] {
 
 constexpr uint32_t kPageBytes = 4096;
 
-// Adds one to a counter that one thread writes: no atomic addition is needed.
-void Count(std::atomic<uint64_t>* counter) {
-  counter->store(counter->load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-}
-
 }  // namespace
 
-void ArenaList::Push(ArenaHeader* arena) {
-  arena->previous = nullptr;
-  arena->next = head;
-  if (head != nullptr) head->previous = arena;
-  head = arena;
+void ArenaList::PushBack(ArenaHeader* arena) {
+  arena->previous = tail;
+  arena->next = nullptr;
+  (tail == nullptr ? head : tail->next) = arena;
+  tail = arena;
 }
 
 void ArenaList::Remove(ArenaHeader* arena) {
-  if (arena->next != nullptr) arena->next->previous = arena->previous;
+  (arena->next == nullptr ? tail : arena->next->previous) = arena->previous;
   (arena->previous == nullptr ? head : arena->previous->next) = arena->next;
 }
 
-void* Heap::AllocateSlow(uint32_t index) {
+// A full arena is not used again before it has a good number of free slots: else every free would
+// be followed by a change of arenas. The price is that at most one slot in 16 lies idle.
+void Heap::MarkFull(ArenaHeader* arena) {
+  arena->state = ArenaState::kFull;
+  arena->notice = arena->slots - 1u - arena->slots / 16u;
+  full_[arena->class_index].PushBack(arena);
+}
+
+void Heap::MarkAvailable(ArenaHeader* arena) {
+  arena->state = ArenaState::kAvailable;
+  arena->notice = 0;
+  available_[arena->class_index].PushBack(arena);
+}
+
+void* Heap::AllocateElsewhere(uint32_t index) {
   if (has_remote()) {
     Drain();
     if (void* p = TryAllocate(index)) return p;
@@ -47,9 +56,7 @@ void* Heap::AllocateSlow(uint32_t index) {
     if (arena != nullptr) {
       // Every slot is allocated now.
       table_[index].word = nullptr;
-      arena->state = ArenaState::kFull;
-      arena->notice = arena->slots - 1u;
-      full_[index].Push(arena);
+      MarkFull(arena);
     }
     arena = current_[index] = FindArena(index);
     if (arena == nullptr) return nullptr;
@@ -57,21 +64,6 @@ void* Heap::AllocateSlow(uint32_t index) {
   }
   Load(index, arena);
   return TryAllocate(index);
-}
-
-// Loads the lowest word of `arena` that has free bits. REQUIRES: it has one, and the entry's bits
-// are used up.
-void Heap::Load(uint32_t index, ArenaHeader* arena) {
-  uint32_t word = 0;
-  uint64_t bits = arena->bitmap().TakeWord(&word);
-  arena->live += static_cast<uint32_t>(std::popcount(bits));
-  uint32_t bytes = SlotBytes(index);
-  uint32_t begin = arena->first_slot + word * kWordSlots * bytes;
-  uint32_t end =
-      arena->first_slot + std::min<uint32_t>(arena->slots, (word + 1) * kWordSlots) * bytes;
-  if (end > arena->ready_bytes) FaultInWord(index, arena, end);
-  table_[index] = TableEntry{bits, arena->base() + begin, arena->words() + word, bytes};
-  Count(&loads_);
 }
 
 // Has pages faulted in ahead of use, up to `end` at least, in batches that grow with what the class
@@ -119,7 +111,7 @@ ArenaHeader* Heap::NewArena(uint32_t index) {
   arena->ready_bytes = run.clean ? kPageBytes : kUnitBytes;
   arena->bitmap().Fill(layout.slots);
   ++owned_[index];
-  Count(&arenas_);
+  arenas_.store(arenas_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   return arena;
 }
 
@@ -128,9 +120,7 @@ void Heap::Noticed(ArenaHeader* arena) {
   uint32_t index = arena->class_index;
   if (arena->state == ArenaState::kFull) {
     full_[index].Remove(arena);
-    available_[index].Push(arena);
-    arena->state = ArenaState::kAvailable;
-    arena->notice = 0;
+    MarkAvailable(arena);
   }
   if (arena->live == 0 && arena->state == ArenaState::kAvailable) {
     available_[index].Remove(arena);
@@ -176,13 +166,9 @@ void Heap::Unload(uint32_t index) {
   if (arena->live == 0) {
     Retire(arena);
   } else if (arena->any != 0) {
-    arena->state = ArenaState::kAvailable;
-    arena->notice = 0;
-    available_[index].Push(arena);
+    MarkAvailable(arena);
   } else {
-    arena->state = ArenaState::kFull;
-    arena->notice = arena->slots - 1u;
-    full_[index].Push(arena);
+    MarkFull(arena);
   }
 }
 

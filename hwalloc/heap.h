@@ -86,10 +86,11 @@ struct TableEntry {
   uint64_t bytes;  // of a slot
 };
 
-// A doubly linked list of arenas.
+// A queue of arenas that any of them can leave.
 struct ArenaList {
   ArenaHeader* head = nullptr;
-  void Push(ArenaHeader* arena);
+  ArenaHeader* tail = nullptr;
+  void PushBack(ArenaHeader* arena);
   void Remove(ArenaHeader* arena);
 };
 
@@ -108,8 +109,19 @@ class Heap {
     entry.bits = bits & (bits - 1);
     return entry.first + static_cast<uint64_t>(std::countr_zero(bits)) * entry.bytes;
   }
-  // The same after loading the entry. Null when the system has no memory.
-  void* AllocateSlow(uint32_t index);
+  // True when the current arena has another word to load.
+  bool has_word(uint32_t index) const {
+    return current_[index] != nullptr && current_[index]->any != 0;
+  }
+  // As TryAllocate, after loading the entry. Null when the system has no memory.
+  void* AllocateSlow(uint32_t index) {
+    ArenaHeader* arena = current_[index];
+    if (arena == nullptr || arena->any == 0 || has_remote()) [[unlikely]] {
+      return AllocateElsewhere(index);
+    }
+    Load(index, arena);
+    return TryAllocate(index);
+  }
 
   // Frees an object of an arena of this heap. REQUIRES: the caller owns the heap.
   void FreeLocal(ArenaHeader* arena, void* p) {
@@ -166,11 +178,28 @@ class Heap {
  private:
   static constexpr uint32_t kEmptyArenas = 4;  // kept, then given back together
 
-  void Load(uint32_t index, ArenaHeader* arena);
+  void* AllocateElsewhere(uint32_t index);
+  void Load(uint32_t index, ArenaHeader* arena) {
+    uint32_t word = 0;
+    uint64_t bits = arena->bitmap().TakeWord(&word);
+    arena->live += static_cast<uint32_t>(std::popcount(bits));
+    uint32_t begin = word * kWordSlots;
+    uint32_t end = begin + kWordSlots < arena->slots ? begin + kWordSlots : arena->slots;
+    uint32_t bytes = SlotBytes(index);
+    end = arena->first_slot + end * bytes;
+    if (end > arena->ready_bytes) [[unlikely]]
+      FaultInWord(index, arena, end);
+    table_[index] = TableEntry{bits, arena->base() + arena->first_slot + begin * bytes,
+                               arena->words() + word, bytes};
+    // One thread writes the counter: no atomic addition is needed.
+    loads_.store(loads_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
   ArenaHeader* FindArena(uint32_t index);
   ArenaHeader* NewArena(uint32_t index);
   void FaultInWord(uint32_t index, ArenaHeader* arena, uint32_t end);
   void Unload(uint32_t index);
+  void MarkFull(ArenaHeader* arena);
+  void MarkAvailable(ArenaHeader* arena);
   void Noticed(ArenaHeader* arena);
   void Retire(ArenaHeader* arena);
   void GiveEmpty(uint32_t keep);

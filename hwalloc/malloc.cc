@@ -50,7 +50,9 @@ MallInfo2 Info() {
   return info;
 }
 
-__attribute__((constructor)) void Start() { f3::hwalloc::StartProcess(); }
+__attribute__((constructor)) void Start(int, char**, char** environment) {
+  f3::hwalloc::StartProcess(environment);
+}
 __attribute__((destructor)) void End() { f3::hwalloc::EndProcess(); }
 
 }  // namespace

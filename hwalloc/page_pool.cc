@@ -19,12 +19,16 @@ constexpr size_t kRegionSlots = size_t{1} << (kAddressBits - kRegionShift);
 // page of it stands for 1 TiB, so hardly more than one is ever touched.
 constinit std::atomic<uint64_t> g_ours[kRegionSlots / 64];
 
-void Mark(const char* base, bool ours) {
+void Mark(const char* base, size_t bytes, bool ours) {
   uintptr_t slot = reinterpret_cast<uintptr_t>(base) >> kRegionShift;
-  if (ours) {
-    g_ours[slot / 64].fetch_or(1ull << (slot % 64), std::memory_order_release);
-  } else {
-    g_ours[slot / 64].fetch_and(~(1ull << (slot % 64)), std::memory_order_release);
+  uintptr_t last = (reinterpret_cast<uintptr_t>(base) + bytes - 1) >> kRegionShift;
+  for (; slot <= last; ++slot) {
+    uint64_t bit = 1ull << (slot % 64);
+    if (ours) {
+      g_ours[slot / 64].fetch_or(bit, std::memory_order_release);
+    } else {
+      g_ours[slot / 64].fetch_and(~bit, std::memory_order_release);
+    }
   }
 }
 
@@ -98,26 +102,30 @@ bool IsOurs(uintptr_t address) {
 
 char* MapBlock(size_t bytes) {
   char* base = MapAligned(bytes);
-  if (base != nullptr) Mark(base, true);
+  if (base != nullptr) Mark(base, bytes, true);
   return base;
 }
 
 void UnmapBlock(char* base, size_t bytes) {
-  Mark(base, false);
+  Mark(base, bytes, false);
   ::munmap(base, bytes);
 }
 
 char* RemapBlock(char* base, size_t old_bytes, size_t new_bytes) {
-  if (::mremap(base, old_bytes, new_bytes, 0) != MAP_FAILED) return base;
+  if (::mremap(base, old_bytes, new_bytes, 0) == base) {
+    Mark(base, old_bytes, false);
+    Mark(base, new_bytes, true);
+    return base;
+  }
   char* target = MapAligned(new_bytes);
   if (target == nullptr) return nullptr;
-  Mark(base, false);
+  Mark(base, old_bytes, false);
   if (::mremap(base, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target) == MAP_FAILED) {
-    Mark(base, true);
+    Mark(base, old_bytes, true);
     ::munmap(target, new_bytes);
     return nullptr;
   }
-  Mark(target, true);
+  Mark(target, new_bytes, true);
   return target;
 }
 
@@ -164,7 +172,7 @@ PagePool::Region* PagePool::AddRegion() {
   (last_ == nullptr ? first_ : last_->next) = region;
   last_ = region;
   ++usage_.regions;
-  Mark(base, true);
+  Mark(base, kRegionBytes, true);
   return region;
 }
 

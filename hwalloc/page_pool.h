@@ -34,8 +34,7 @@ constexpr uint32_t kSlackUnits = 16;
 constexpr int64_t kDecayMillis = 250;
 constexpr uint32_t kDecayUnits = 128;  // at most so many are given back at one time
 
-// True when `address` lies in the first 32 MiB of something that this allocator mapped: a region,
-// or a block mapped by itself. No lock.
+// True when `address` lies in a region, or in a block that was mapped by itself. No lock.
 bool IsOurs(uintptr_t address);
 // Bytes at a multiple of 32 MiB, known to IsOurs; readable, writable and zero. `bytes` is a
 // multiple of the page size. Null when the system has none.

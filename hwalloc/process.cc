@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <new>
@@ -135,9 +134,15 @@ void StartPoolThread() {
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-bool IsSet(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr && *value != '\0' && std::strcmp(value, "0") != 0;
+// The setting's value; null when it is not set, or set to nothing or 0.
+const char* Setting(char** environment, const char* name) {
+  size_t length = std::strlen(name);
+  for (char** at = environment; at != nullptr && *at != nullptr; ++at) {
+    if (std::strncmp(*at, name, length) != 0 || (*at)[length] != '=') continue;
+    const char* value = *at + length + 1;
+    return *value == '\0' || std::strcmp(value, "0") == 0 ? nullptr : value;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -174,9 +179,9 @@ int64_t NowMillis() {
   return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
 }
 
-void StartProcess() {
-  if (IsSet("HWALLOC_DEBUG")) StartDebug();
-  if (IsSet("HWALLOC_POOL_THREAD")) StartPoolThread();
+void StartProcess(char** environment) {
+  if (Setting(environment, "HWALLOC_DEBUG") != nullptr) StartDebug();
+  if (Setting(environment, "HWALLOC_POOL_THREAD") != nullptr) StartPoolThread();
 }
 
 void EndProcess() {
@@ -184,8 +189,8 @@ void EndProcess() {
     g_pool.Stop();
     ::pthread_join(g_pool_thread, nullptr);
   }
-  if (!IsSet("HWALLOC_STATS")) return;
-  const char* where = std::getenv("HWALLOC_STATS");
+  const char* where = Setting(environ, "HWALLOC_STATS");
+  if (where == nullptr) return;
   if (std::strcmp(where, "1") == 0) return WriteStatistics(STDERR_FILENO);
   int fd = ::open(where, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd < 0) return;

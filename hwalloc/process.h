@@ -52,8 +52,8 @@ struct Counters {
 extern constinit Counters g_counters;
 
 // Reads the settings from the environment and acts on them: see README.md. Called once, by the
-// shared library's constructor.
-void StartProcess();
+// shared library's constructor, which runs before libc knows the environment.
+void StartProcess(char** environment);
 // Writes the statistics, if they were asked for.
 void EndProcess();
 // One line about this process, to `fd`.
