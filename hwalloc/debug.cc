@@ -40,6 +40,7 @@ struct Debug {
   size_t oldest F3_GUARDED_BY(lock) = 0;
   size_t count F3_GUARDED_BY(lock) = 0;
   size_t bytes F3_GUARDED_BY(lock) = 0;
+  unsigned long long allocations F3_GUARDED_BY(lock) = 0;
 };
 constinit Debug g_debug;
 
@@ -140,6 +141,7 @@ void* DebugAllocate(size_t bytes, size_t alignment, bool zero) {
   // One byte behind the block at least.
   void* p = TakeBlock(bytes + 1 + kSealBytes, alignment, &is_zero);
   if (p == nullptr) return nullptr;
+  ++g_debug.allocations;
   Block block = BlockOf(p);
   if (!zero) {
     std::memset(p, kFresh, std::min(bytes, kFilledBytes));
@@ -175,6 +177,11 @@ size_t DebugUsableSize(const void* p) {
   const UnitHeader* header = HeaderOf(p);
   if (header->kind == UnitKind::kArena) return SlotBytes(header->class_index);
   return static_cast<const LargeHeader*>(header)->usable_bytes;
+}
+
+unsigned long long DebugAllocations() {
+  LockHolder hold(g_debug.lock);
+  return g_debug.allocations;
 }
 
 void LockDebugForFork() F3_NO_THREAD_SAFETY_ANALYSIS { g_debug.lock.Acquire(); }

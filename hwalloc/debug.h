@@ -25,6 +25,9 @@ void DebugFree(void* p);
 // What was asked for: not a byte more may be used.
 size_t DebugUsableSize(const void* p);
 
+// Blocks allocated since the level is on.
+unsigned long long DebugAllocations();
+
 void LockDebugForFork();
 void UnlockDebugAfterFork();
 

@@ -219,7 +219,9 @@ void WriteStatistics(int fd) {
   line.Text(" peak_kib=").Number(usage.peak_units * kKib);
   line.Text(" ready_kib=").Number(usage.ready_units * kKib);
   line.Text(" returned_kib=").Number(usage.returned_units * kKib);
-  line.Text(IsDebug() ? " debug=1" : " debug=0").Write(fd);
+  line.Text(IsDebug() ? " debug=1" : " debug=0");
+  if (IsDebug()) line.Text(" allocations=").Number(DebugAllocations());
+  line.Write(fd);
 }
 
 }  // namespace f3::hwalloc
