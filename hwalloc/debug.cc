@@ -179,6 +179,12 @@ size_t DebugUsableSize(const void* p) {
   return static_cast<const LargeHeader*>(header)->usable_bytes;
 }
 
+void DebugTrim() {
+  LockHolder hold(g_debug.lock);
+  while (g_debug.count > 0) ReleaseOldest();
+  g_debug.heap.Flush();
+}
+
 unsigned long long DebugAllocations() {
   LockHolder hold(g_debug.lock);
   return g_debug.allocations;

@@ -25,6 +25,8 @@ void DebugFree(void* p);
 // What was asked for: not a byte more may be used.
 size_t DebugUsableSize(const void* p);
 
+// Gives back the freed blocks that are kept.
+void DebugTrim();
 // Blocks allocated since the level is on.
 unsigned long long DebugAllocations();
 

@@ -56,6 +56,7 @@ void* Heap::AllocateElsewhere(uint32_t index) {
     if (arena != nullptr) {
       // Every slot is allocated now.
       table_[index].word = nullptr;
+      current_[index] = nullptr;
       MarkFull(arena);
     }
     arena = current_[index] = FindArena(index);
@@ -88,16 +89,31 @@ ArenaHeader* Heap::FindArena(uint32_t index) {
   return arena;
 }
 
-ArenaHeader* Heap::NewArena(uint32_t index) {
-  PagePool::Run run;
-  if (empty_count_ > 0) {
-    run.base = empty_[--empty_count_]->base();
-  } else {
-    run = Pool().Take(1);
-    if (run.base == nullptr) return nullptr;
-    // Before the process grows further, take back what threads that ended have left.
-    if (run.clean) CollectWaiting();
+// Retires current arenas in which nothing lives: their classes may not need them again.
+void Heap::Reclaim() {
+  for (uint32_t i = 0; i < kClasses && empty_count_ < kEmptyArenas; ++i) {
+    ArenaHeader* arena = current_[i];
+    if (arena == nullptr) continue;
+    if (arena->live == static_cast<uint32_t>(std::popcount(table_[i].bits))) Unload(i);
   }
+}
+
+// Of all units the one that costs the process least. It grows only when none is left that has
+// pages: of this heap, of the pool, or of heaps whose threads have ended.
+PagePool::Run Heap::TakeUnit() {
+  if (empty_count_ == 0) {
+    PagePool::Run ready = Pool().TakeReady();
+    if (ready.base != nullptr) return ready;
+    Reclaim();
+    CollectWaiting();
+  }
+  if (empty_count_ > 0) return PagePool::Run{empty_[--empty_count_]->base(), false};
+  return Pool().Take(1);
+}
+
+ArenaHeader* Heap::NewArena(uint32_t index) {
+  PagePool::Run run = TakeUnit();
+  if (run.base == nullptr) return nullptr;
   const ArenaLayout& layout = kLayouts[index];
   auto* arena = new (run.base + HeaderOffset(reinterpret_cast<uintptr_t>(run.base))) ArenaHeader;
   arena->owner = this;
@@ -111,6 +127,7 @@ ArenaHeader* Heap::NewArena(uint32_t index) {
   arena->ready_bytes = run.clean ? kPageBytes : kUnitBytes;
   arena->bitmap().Fill(layout.slots);
   ++owned_[index];
+  ++arena_count_;
   arenas_.store(arenas_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   return arena;
 }
@@ -131,11 +148,13 @@ void Heap::Noticed(ArenaHeader* arena) {
 // REQUIRES: nothing lives in it, and it is in no list.
 void Heap::Retire(ArenaHeader* arena) {
   --owned_[arena->class_index];
+  --arena_count_;
   arena->state = ArenaState::kEmpty;
   arena->owner = nullptr;
   arena->kind = UnitKind::kNone;
   empty_[empty_count_++] = arena;
-  if (empty_count_ == kEmptyArenas) GiveEmpty(1);
+  // A few stay for the next need, the more the larger the heap is; then half of them go together.
+  if (empty_count_ >= std::min(kEmptyArenas, 2 + arena_count_ / 32)) GiveEmpty(empty_count_ / 2);
 }
 
 void Heap::GiveEmpty(uint32_t keep) {

@@ -176,7 +176,7 @@ class Heap {
   Heap* next_waiting = nullptr;
 
  private:
-  static constexpr uint32_t kEmptyArenas = 4;  // kept, then given back together
+  static constexpr uint32_t kEmptyArenas = 8;  // kept at most
 
   void* AllocateElsewhere(uint32_t index);
   void Load(uint32_t index, ArenaHeader* arena) {
@@ -196,6 +196,8 @@ class Heap {
   }
   ArenaHeader* FindArena(uint32_t index);
   ArenaHeader* NewArena(uint32_t index);
+  PagePool::Run TakeUnit();
+  void Reclaim();
   void FaultInWord(uint32_t index, ArenaHeader* arena, uint32_t end);
   void Unload(uint32_t index);
   void MarkFull(ArenaHeader* arena);
@@ -213,6 +215,7 @@ class Heap {
   uint32_t owned_[kClasses] = {};  // arenas of each class
   ArenaHeader* empty_[kEmptyArenas] = {};
   uint32_t empty_count_ = 0;
+  uint32_t arena_count_ = 0;          // of all classes, without the empty ones
   std::atomic<uint64_t> loads_ = 0;   // words loaded; written by the owner alone
   std::atomic<uint64_t> arenas_ = 0;  // arenas begun; likewise
 };

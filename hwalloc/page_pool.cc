@@ -189,15 +189,27 @@ PagePool::Run PagePool::TakeIn(Region* region, uint32_t first, uint32_t units) {
   return Run{region->base() + (size_t{first} << kUnitShift), ready == 0};
 }
 
-PagePool::Run PagePool::Take(uint32_t units) {
-  LockHolder hold(lock_);
-  demanded_ = true;
-  demand_.Raise();
+PagePool::Run PagePool::TakeReadyRun(uint32_t units) {
+  if (usage_.ready_units < units) return Run{};
   for (Region* region = first_; region != nullptr; region = region->next) {
     if (region->ready_units < units) continue;
     uint32_t first = FindRun(region->ready, units);
     if (first != kNone) return TakeIn(region, first, units);
   }
+  return Run{};
+}
+
+PagePool::Run PagePool::TakeReady() {
+  LockHolder hold(lock_);
+  return TakeReadyRun(1);
+}
+
+PagePool::Run PagePool::Take(uint32_t units) {
+  LockHolder hold(lock_);
+  demanded_ = true;
+  demand_.Raise();
+  Run ready = TakeReadyRun(units);
+  if (ready.base != nullptr) return ready;
   for (Region* region = first_;; region = region->next) {
     if (region == nullptr) region = AddRegion();
     if (region == nullptr) return Run{};

@@ -67,6 +67,8 @@ class PagePool {
 
   // `units` neighbouring units (1 … kMaxRunUnits).
   Run Take(uint32_t units);
+  // One unit that is ready, or none at all: the base is null when there is none.
+  Run TakeReady();
   // Gives `count` runs of `units` back, under one lock. `now_millis`: any monotonic clock.
   void Give(char* const* bases, size_t count, uint32_t units, int64_t now_millis);
   // Takes the `more` units behind a run of `units` as well. False when they are not free;
@@ -90,6 +92,7 @@ class PagePool {
   struct Region;
   using Bits = uint64_t[kRegionUnits / 64];
 
+  Run TakeReadyRun(uint32_t units) F3_REQUIRES(lock_);
   Run TakeIn(Region* region, uint32_t first, uint32_t units) F3_REQUIRES(lock_);
   Region* AddRegion() F3_REQUIRES(lock_);
   void GiveOne(char* base, uint32_t units) F3_REQUIRES(lock_);

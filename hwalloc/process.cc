@@ -169,6 +169,7 @@ void CollectWaiting() {
 uint64_t TrimProcess() {
   Heap* heap = t_heap;
   if (heap != &g_new_thread && heap != &g_ended_thread && heap != &g_checked) heap->Flush();
+  if (IsDebug()) DebugTrim();
   CollectWaiting();
   return g_pool.Trim();
 }
