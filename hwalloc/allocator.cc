@@ -17,9 +17,21 @@ void* NoMemory() {
   return nullptr;
 }
 
-void* AllocateClass(uint32_t index) {
+// A slot of any class; `*zero` is set when it is known to be zero.
+void* AllocateClass(uint32_t index, bool* zero) {
   void* p = t_heap->TryAllocate(index);
-  return p != nullptr ? p : AllocateFromThread(index);
+  if (p == nullptr) p = AllocateFromThread(index);
+  if (index < kZeroTrackedClass || p == nullptr || t_heap == &g_ended_thread) return p;
+  // Every slot of these classes comes through here, the lowest free one first. (Of the late heap,
+  // which several threads use, nothing is known.)
+  auto* arena = static_cast<ArenaHeader*>(HeaderOf(p));
+  auto offset = static_cast<uint32_t>(static_cast<char*>(p) - arena->base());
+  uint32_t slot = (offset - arena->first_slot) / SlotBytes(index);
+  if (slot >= arena->zero_from) {
+    *zero = true;
+    arena->zero_from = static_cast<uint16_t>(slot + 1);
+  }
+  return p;
 }
 
 // A header that certainly belongs to something that is allocated, or the end of the process.
@@ -70,7 +82,7 @@ void* AllocateRest(size_t bytes) {
   } else if (bytes <= kMaxHardwareBytes) {
     p = AllocateFromThread(kMallocClasses[(bytes + kClassStep - 1) / kClassStep]);
   } else if (bytes <= kMaxClassBytes) {
-    p = AllocateClass(SoftwareClassOf(bytes));
+    p = AllocateClass(SoftwareClassOf(bytes), &zero);
   } else {
     p = AllocateLarge(bytes, 16, &zero);
   }
@@ -102,7 +114,14 @@ void* AllocateZeroed(size_t count, size_t bytes) {
     return p != nullptr ? p : NoMemory();
   }
   bool zero = false;
-  void* p = total <= kMaxClassBytes ? Allocate(total) : AllocateLarge(total, 16, &zero);
+  void* p = nullptr;
+  if (total <= kMaxHardwareBytes) {
+    p = Allocate(total);
+  } else if (total <= kMaxClassBytes) {
+    p = AllocateClass(SoftwareClassOf(total), &zero);
+  } else {
+    p = AllocateLarge(total, 16, &zero);
+  }
   if (p == nullptr) return NoMemory();
   return zero ? p : std::memset(p, 0, total);
 }
@@ -114,7 +133,7 @@ void* AllocateAligned(size_t alignment, size_t bytes) {
   if (IsDebug()) [[unlikely]] {
     p = DebugAllocate(bytes, alignment, false);
   } else if (index < kClasses) {
-    p = AllocateClass(index);
+    p = AllocateClass(index, &zero);
   } else {
     p = AllocateLarge(bytes, alignment, &zero);
   }

@@ -16,8 +16,6 @@ constexpr auto kLayouts = [] {
   return layouts;
 }();
 
-constexpr uint32_t kPageBytes = 4096;
-
 }  // namespace
 
 void ArenaList::PushBack(ArenaHeader* arena) {
@@ -68,18 +66,18 @@ void* Heap::AllocateElsewhere(uint32_t index) {
 }
 
 // Has pages faulted in ahead of use, up to `end` at least, in batches that grow with what the class
-// uses, so that little is lost where little is used: none below 128 KiB, at most a third above.
+// uses, so that little is lost where little is used: none below 128 KiB, at most a third above. The
+// larger classes are left to the program, which may not use all of a block.
 void Heap::FaultInWord(uint32_t index, ArenaHeader* arena, uint32_t end) {
-  uint32_t owned = owned_[index];
-  uint32_t ahead = owned < 3   ? 0
-                   : owned < 5 ? 4 * kPageBytes
-                   : owned < 9 ? 8 * kPageBytes
-                               : kUnitBytes;
+  uint32_t owned = index < kZeroTrackedClass ? owned_[index] : 0;
+  uint32_t ahead = owned < 3 ? 0 : owned < 5 ? 4 : owned < 9 ? 8 : kUnitBytes / kPageBytes;
+  uint32_t ready = arena->ready_pages;
+  uint32_t pages = (end + kPageBytes - 1) / kPageBytes;
   if (ahead > 0) {
-    end = std::min(std::max(end, arena->ready_bytes + ahead), kUnitBytes);
-    FaultIn(arena->base() + arena->ready_bytes, end - arena->ready_bytes);
+    pages = std::min(std::max(pages, ready + ahead), kUnitBytes / kPageBytes);
+    FaultIn(arena->base() + ready * kPageBytes, (pages - ready) * kPageBytes);
   }
-  arena->ready_bytes = end;
+  arena->ready_pages = static_cast<uint16_t>(pages);
 }
 
 ArenaHeader* Heap::FindArena(uint32_t index) {
@@ -124,7 +122,8 @@ ArenaHeader* Heap::NewArena(uint32_t index) {
   arena->reciprocal = layout.reciprocal;
   arena->live = 0;
   arena->notice = 0;
-  arena->ready_bytes = run.clean ? kPageBytes : kUnitBytes;
+  arena->ready_pages = run.clean ? 1 : kUnitBytes / kPageBytes;
+  arena->zero_from = static_cast<uint16_t>(run.clean ? 0 : layout.slots);
   arena->bitmap().Fill(layout.slots);
   ++owned_[index];
   ++arena_count_;

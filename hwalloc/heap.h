@@ -30,6 +30,8 @@ namespace f3::hwalloc {
 
 class Heap;
 
+constexpr uint32_t kPageBytes = 4096;
+
 enum class UnitKind : uint32_t {
   kNone = 0,
   kArena = 0x4841524e,  // unlikely in memory that is not ours
@@ -57,7 +59,8 @@ struct ArenaHeader : UnitHeader {
   uint32_t notice;      // a free that leaves this many live slots or fewer is looked at
   ArenaHeader* next;
   ArenaHeader* previous;
-  uint32_t ready_bytes;  // from the base: pages below are there already
+  uint16_t ready_pages;  // from the base: these are there already
+  uint16_t zero_from;  // of classes from kZeroTrackedClass on: the slot from which on all are zero
   ArenaState state;
 
   uint64_t* words() { return reinterpret_cast<uint64_t*>(this + 1); }
@@ -187,7 +190,7 @@ class Heap {
     uint32_t end = begin + kWordSlots < arena->slots ? begin + kWordSlots : arena->slots;
     uint32_t bytes = SlotBytes(index);
     end = arena->first_slot + end * bytes;
-    if (end > arena->ready_bytes) [[unlikely]]
+    if (end > arena->ready_pages * kPageBytes) [[unlikely]]
       FaultInWord(index, arena, end);
     table_[index] = TableEntry{bits, arena->base() + arena->first_slot + begin * bytes,
                                arena->words() + word, bytes};

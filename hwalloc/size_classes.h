@@ -28,6 +28,11 @@ constexpr uint32_t SlotBytes(uint32_t index) {
 static_assert(SlotBytes(kHardwareClasses) == 640);
 static_assert(SlotBytes(kClasses - 1) == kMaxClassBytes);
 
+// From this class on it is known of fresh slots that they are zero: clearing them
+// would cost more than the bookkeeping, and have pages that the program may never use.
+constexpr uint32_t kZeroTrackedClass = kHardwareClasses + 7;
+static_assert(SlotBytes(kZeroTrackedClass) == 2048);
+
 // The class for `bytes` (513 … kMaxClassBytes).
 constexpr uint32_t SoftwareClassOf(size_t bytes) {
   auto below = static_cast<uint32_t>(bytes - 1);
