@@ -256,9 +256,13 @@ Result<Report> RunHwalloc(const Options& options) {
   for (Program& program : programs) {
     (program.is_function ? functions : workloads).push_back(&program);
     if (!program.is_function) continue;
-    F3_ASSIGN_OR_RETURN(double allocations, CountAllocations(program));
+    auto allocations = CountAllocations(program);
+    if (!allocations.ok()) {
+      missing.push_back("allocations: " + allocations.status().message());
+      continue;
+    }
     program.allocations_per_second =
-        allocations / std::max(Median(costs[program.name]["glibc"].seconds), 1e-6);
+        *allocations / std::max(Median(costs[program.name]["glibc"].seconds), 1e-6);
   }
   Report report{"hwalloc", {}, {{"runs", runs}, {"scale", options.scale}, {"missing", missing}}};
   AddEach(costs, programs, &report);

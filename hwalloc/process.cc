@@ -190,6 +190,10 @@ void EndProcess() {
     g_pool.Stop();
     ::pthread_join(g_pool_thread, nullptr);
   }
+  Report();
+}
+
+void Report() {
   const char* where = Setting(environ, "HWALLOC_STATS");
   if (where == nullptr) return;
   if (std::strcmp(where, "1") == 0) return WriteStatistics(STDERR_FILENO);

@@ -54,8 +54,10 @@ extern constinit Counters g_counters;
 // Reads the settings from the environment and acts on them: see README.md. Called once, by the
 // shared library's constructor, which runs before libc knows the environment.
 void StartProcess(char** environment);
-// Writes the statistics, if they were asked for.
+// Ends the pool's thread and reports.
 void EndProcess();
+// Writes the statistics, if they were asked for.
+void Report();
 // One line about this process, to `fd`.
 void WriteStatistics(int fd);
 
