@@ -21,6 +21,8 @@ struct Options {
   uint64_t bytes = 0;         // size of the files; 0: the workload's own
   int runs = 0;               // of each side; 0: the workload's own
   std::string against;        // meta: a directory of another file system, as well
+  std::string functions;      // hwalloc: the list of functions
+  uint64_t scale = 1;         // hwalloc: of its workloads
   std::function<void(const std::string&)> say = [](const std::string&) {};
 };
 

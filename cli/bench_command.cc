@@ -1,9 +1,11 @@
 // f3 bench: ratios against this machine's own file system and network, measured in one run.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include "bench/bench.h"
+#include "bench/hwalloc.h"
 #include "cli/commands.h"
 #include "cli/lifecycle.h"
 #include "cli/progress.h"
@@ -18,8 +20,10 @@ using nlohmann::json;
 struct BenchOptions {
   std::string dir;
   std::string against;
+  std::string functions = "bench/functions/functions.txt";
   uint64_t bytes = 0;
   uint64_t runs = 0;
+  uint64_t scale = 1;
   bool json = false;
   Settings settings;
 };
@@ -51,6 +55,9 @@ void Print(const bench::Report& report) {
                Short(m.Ratio()), target});
   }
   std::printf("%s", table.ToString().c_str());
+  for (const auto& what : report.extra.value("missing", json::array())) {
+    std::printf("not measured: %s\n", what.get<std::string>().c_str());
+  }
   if (!report.extra.contains("upcalls_per_operation")) return;
   std::printf("\nCalls from the kernel to the agent, per operation:\n");
   for (const auto& [step, counts] : report.extra["upcalls_per_operation"].items()) {
@@ -62,17 +69,10 @@ void Print(const bench::Report& report) {
   }
 }
 
-Status Run(const BenchOptions& options, Workload workload, const std::string& name) {
-  bench::Options bench_options;
-  F3_ASSIGN_OR_RETURN(bench_options.layout, ClusterLayout::Load(ClusterDir(options.dir)));
-  for (const auto& node : bench_options.layout.nodes) {
-    if (!IsUsable(bench_options.layout, node)) {
-      return Status::Unavailable("node " + node.name + " is not usable; `f3 up` first");
-    }
-  }
-  bench_options.bytes = options.bytes;
+// Measures, and prints what came out.
+Status RunAndPrint(const BenchOptions& options, bench::Options bench_options, Workload workload,
+                   const std::string& name) {
   bench_options.runs = static_cast<int>(options.runs);
-  bench_options.against = options.against;
   Progress progress("bench " + name, 0, options.json);
   uint64_t step = 0;
   bench_options.say = [&](const std::string& text) { progress.Update(++step, text); };
@@ -85,6 +85,46 @@ Status Run(const BenchOptions& options, Workload workload, const std::string& na
     Print(*report);
   }
   return Status();
+}
+
+Status Run(const BenchOptions& options, Workload workload, const std::string& name) {
+  bench::Options bench_options;
+  F3_ASSIGN_OR_RETURN(bench_options.layout, ClusterLayout::Load(ClusterDir(options.dir)));
+  for (const auto& node : bench_options.layout.nodes) {
+    if (!IsUsable(bench_options.layout, node)) {
+      return Status::Unavailable("node " + node.name + " is not usable; `f3 up` first");
+    }
+  }
+  bench_options.bytes = options.bytes;
+  bench_options.against = options.against;
+  return RunAndPrint(options, bench_options, workload, name);
+}
+
+// hwalloc needs no cluster, but programs to run.
+void AddHwalloc(CLI::App* command, int* exit_code) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App* sub = command->add_subcommand(
+      "hwalloc",
+      "Programs under libhwalloc.so, glibc, mimalloc, jemalloc and tcmalloc: time and memory\n"
+      "Every run is a fresh process. Needs no cluster. Build the target bench_functions first to "
+      "have the functions measured as well.");
+  options->settings.Number("runs", &options->runs, 1, 1000, "Runs of each program and allocator");
+  options->settings.Number("scale", &options->scale, 1, 1000, "Work of the allocator workloads");
+  options->settings.AddFlags(sub);
+  sub->add_option("--functions", options->functions, "List of functions to run")
+      ->type_name("FILE")
+      ->capture_default_str();
+  AddJsonFlag(sub, &options->json);
+  AddExamples(sub, {{"f3 bench hwalloc", "in the source directory: workloads and functions"},
+                    {"f3 bench hwalloc --runs 11 --json", "for scripts"}});
+  sub->callback([options, exit_code] {
+    Status status = options->settings.ApplyFlags();
+    bench::Options bench_options;
+    bench_options.functions = std::filesystem::absolute(options->functions).string();
+    bench_options.scale = options->scale;
+    if (status.ok()) status = RunAndPrint(*options, bench_options, bench::RunHwalloc, "hwalloc");
+    *exit_code = Report("bench hwalloc", status);
+  });
 }
 
 }  // namespace
@@ -134,6 +174,7 @@ void AddBench(CLI::App* app, int* exit_code) {
       *exit_code = Report(std::string("bench ") + entry.name, status);
     });
   }
+  AddHwalloc(command, exit_code);
   struct Reader {
     std::string path, report;
   };

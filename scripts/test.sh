@@ -21,7 +21,7 @@ run_tests() {  # PRESET CTEST-ARGUMENTS...
 
 scripts/setup.sh
 scripts/build.sh dev
-scripts/build.sh release f3
+scripts/build.sh release f3 hwalloc_entry_points
 scripts/build.sh asan unit_tests
 scripts/build.sh tsan unit_tests
 scripts/lint.sh ${full:+--all}

@@ -1,8 +1,11 @@
 """The workloads of `f3 bench` run and give sane figures. Not a benchmark: sizes are small."""
 
+import json
+import pathlib
+import tempfile
 import unittest
 
-from harness import Cluster
+from harness import Cluster, binary, run
 
 
 class Bench(unittest.TestCase):
@@ -45,6 +48,28 @@ class Bench(unittest.TestCase):
     def test_tables_for_people(self):
         text = self.cluster.f3("bench", "seq", "--runs", 1, "--bytes", "8M").stdout
         self.assertIn("1 MiB sequential read", text)
+
+
+class Hwalloc(unittest.TestCase):
+    """Needs no cluster."""
+
+    def test_workloads_and_functions(self):
+        if not (binary().parent.parent / "lib/libhwalloc.so").exists():
+            self.skipTest("this build has no libhwalloc.so: a sanitizer replaces malloc itself")
+        scratch = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        functions = scratch / "functions.txt"
+        functions.write_text("# A comment.\n\nsum python /usr/bin/python3 -c print(sum(range(1000)))\n"
+                             "none c++ @bin/there-is-no-such-program\n")
+        done = run(binary(), "bench", "hwalloc", "--runs", 1, "--functions", functions, "--json",
+                   timeout=300)
+        report = json.loads(done.stdout)
+        for result in report["results"]:
+            self.assertGreater(result["ratio"], 0, result)
+        programs = report["extra"]["programs"]
+        self.assertIn("larson", programs)
+        self.assertGreater(programs["sum"]["allocations_per_second"], 0)
+        self.assertGreater(programs["sum"]["hwalloc"]["megabytes"][0], 1)
+        self.assertTrue(any("there-is-no-such-program" in m for m in report["extra"]["missing"]))
 
 
 if __name__ == "__main__":
