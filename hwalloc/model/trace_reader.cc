@@ -198,7 +198,8 @@ Status Replay::Take(uint64_t* number) {
 Status Replay::TakeOp(Op* op) {
   uint64_t number;
   F3_RETURN_IF_ERROR(Take(&number));
-  if (number >= kOps) return Status::Corruption("operation " + std::to_string(number) + " is unknown");
+  if (number >= kOps)
+    return Status::Corruption("operation " + std::to_string(number) + " is unknown");
   *op = static_cast<Op>(number);
   return Status();
 }

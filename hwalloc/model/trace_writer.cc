@@ -74,8 +74,8 @@ Status TraceWriter::Compress(std::string_view records, bool end) {
   ZSTD_inBuffer in = {records.data(), records.size(), 0};
   for (;;) {
     ZSTD_outBuffer out = {compressor_->out.data(), compressor_->out.size(), 0};
-    size_t left = ZSTD_compressStream2(compressor_->context, &out, &in,
-                                       end ? ZSTD_e_end : ZSTD_e_continue);
+    size_t left =
+        ZSTD_compressStream2(compressor_->context, &out, &in, end ? ZSTD_e_end : ZSTD_e_continue);
     if (ZSTD_isError(left)) {
       return Status::Internal(std::string("compress the trace: ") + ZSTD_getErrorName(left));
     }
