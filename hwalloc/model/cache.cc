@@ -50,6 +50,16 @@ std::optional<Cache::Victim> Cache::Insert(uint64_t line, bool dirty) {
   return Victim{last >> 1, (last & kDirty) != 0};
 }
 
+void Cache::Remove(uint64_t line) {
+  uint64_t* set = Set(line);
+  for (uint32_t i = 0; i < associativity_; ++i) {
+    if (set[i] >> 1 != line || set[i] == kEmpty) continue;
+    std::copy(set + i + 1, set + associativity_, set + i);
+    set[associativity_ - 1] = kEmpty;
+    return;
+  }
+}
+
 void Cache::Clear() { std::fill(ways_.begin(), ways_.end(), kEmpty); }
 
 MemorySystem::MemorySystem()
@@ -128,9 +138,19 @@ bool MemorySystem::Walk(uint64_t address) {
   return true;
 }
 
+void MemorySystem::FlushTlb(uint64_t address, uint64_t bytes) {
+  uint64_t first = address >> kPageShift;
+  uint64_t last = (address + bytes) >> kPageShift;
+  if (last - first >= kTlbEntries) {
+    tlb_.Clear();
+    return;
+  }
+  for (uint64_t page = first; page <= last; ++page) tlb_.Remove(page);
+}
+
 double MemorySystem::Stall(uint32_t latency, bool store) {
   if (latency <= kHiddenCycles) return 0;
-  return (latency - kHiddenCycles) * (store ? kStoreStallShare : 1.0);
+  return (latency - kHiddenCycles) / kParallelMisses * (store ? kStoreStallShare : 1.0);
 }
 
 }  // namespace f3::hwmodel

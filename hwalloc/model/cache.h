@@ -24,6 +24,8 @@ class Cache {
   };
   // Puts in a line that is not there. The line that made room, if one had to.
   std::optional<Victim> Insert(uint64_t line, bool dirty);
+  // Takes `line` out if it is there, written back or not.
+  void Remove(uint64_t line);
   void Clear();
 
  private:
@@ -64,7 +66,8 @@ class MemorySystem {
   void ClearPage(uint64_t address);
   // True when the address's page has to be walked for; it then is in the TLB.
   bool Walk(uint64_t address);
-  void FlushTlb() { tlb_.Clear(); }
+  // After pages of [address, address + bytes) have lost their memory.
+  void FlushTlb(uint64_t address, uint64_t bytes);
 
   // Of an access that took `latency` cycles, those that the core stands still.
   static double Stall(uint32_t latency, bool store);

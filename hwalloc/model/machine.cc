@@ -55,27 +55,28 @@ void Machine::NotePages() {
   OnPeak();
 }
 
-void Machine::ChargeMapping(uint64_t freed_pages) {
+void Machine::ChargeMapping(uint64_t freed_pages, uint64_t address, uint64_t bytes) {
   if (software_calls_ > 0) cycles_.pages += kMappingCallCycles;
   cycles_.pages += static_cast<double>(freed_pages) * kPageFreeCycles;
-  memory_.FlushTlb();
+  memory_.FlushTlb(address, bytes);
 }
 
 void Machine::Map(uint64_t address, uint64_t bytes, uint64_t flags) {
   space_.Map(address, bytes, (flags & kMapByAllocator) != 0);
-  ChargeMapping(0);
+  ChargeMapping(0, address, bytes);
 }
 
 void Machine::Unmap(uint64_t address, uint64_t bytes) {
-  ChargeMapping(space_.Unmap(address, bytes));
+  ChargeMapping(space_.Unmap(address, bytes), address, bytes);
 }
 
 void Machine::Discard(uint64_t address, uint64_t bytes) {
-  ChargeMapping(space_.Discard(address, bytes));
+  ChargeMapping(space_.Discard(address, bytes), address, bytes);
 }
 
 void Machine::Move(uint64_t from, uint64_t from_bytes, uint64_t to, uint64_t to_bytes) {
-  ChargeMapping(space_.Move(from, from_bytes, to, to_bytes));
+  ChargeMapping(space_.Move(from, from_bytes, to, to_bytes), from, from_bytes);
+  memory_.FlushTlb(to, to_bytes);
 }
 
 void SoftwareMachine::Reference(uint32_t thread, uint64_t address, bool store, bool in_call) {
@@ -98,7 +99,7 @@ void SoftwareMachine::ExitCall(const Call& call, uint64_t instructions, uint64_t
 
 HardwareMachine::Plan HardwareMachine::MakeReallocPlan(const Call& call) {
   Plan plan;
-  const ObjectMap::Object* old = call.old == 0 ? nullptr : objects_.Find(call.old);
+  const ObjectMap::Object* old = call.old == 0 ? nullptr : FindPlaced(call.old);
   plan.software = (call.old != 0 && old == nullptr) || call.bytes > kMaxObjectBytes;
   plan.allocate = call.bytes <= kMaxObjectBytes;
   if (old == nullptr) return plan;
@@ -117,7 +118,7 @@ HardwareMachine::Plan HardwareMachine::MakePlan(const Call& call) {
     case Op::kRealloc:
       return MakeReallocPlan(call);
     case Op::kFree:
-      if (const ObjectMap::Object* old = objects_.Find(call.old)) {
+      if (const ObjectMap::Object* old = FindPlaced(call.old)) {
         plan.old = *old;
         plan.free = true;
       }
@@ -138,7 +139,8 @@ void HardwareMachine::Reference(uint32_t thread, uint64_t address, bool store, b
   Plan* plan = in_call ? &At(plans_, thread) : nullptr;
   if (plan != nullptr && !plan->software) return;  // what software did, hardware does otherwise
   double stalls;
-  if (const ObjectMap::Object* object = objects_.At(address)) {
+  const ObjectMap::Object* object = objects_.At(address, store ? 0 : kOverReadBytes);
+  if (object != nullptr && object->place != 0) {
     uint64_t offset = address - std::min(address, object->pointer);
     stalls = MemorySystem::Stall(AccessArena(object->place + offset, store), store);
   } else {
@@ -162,6 +164,7 @@ void HardwareMachine::ExitCall(const Call& call, uint64_t instructions, uint64_t
     ChargeSoftware(call, instructions, plan.stalls);
   }
   RunHardware(call, plan, pointer);
+  TrackSoftware(call, plan, pointer);
 }
 
 void HardwareMachine::RunHardware(const Call& call, const Plan& plan, uint64_t pointer) {
@@ -192,10 +195,25 @@ void HardwareMachine::RunHardware(const Call& call, const Plan& plan, uint64_t p
   if (place != 0) Track({pointer, call.bytes, place});
 }
 
+const ObjectMap::Object* HardwareMachine::FindPlaced(uint64_t pointer) {
+  const ObjectMap::Object* object = objects_.Find(pointer);
+  return object == nullptr || object->place == 0 ? nullptr : object;
+}
+
+// Software's objects are known so that what is read of them is not taken for over-reading.
+void HardwareMachine::TrackSoftware(const Call& call, const Plan& plan, uint64_t pointer) {
+  if (!plan.software) return;
+  bool moved = call.op == Op::kFree || (call.op == Op::kRealloc && pointer != 0);
+  const ObjectMap::Object* old = moved ? objects_.Find(call.old) : nullptr;
+  if (old != nullptr && old->place == 0) objects_.Remove(call.old);
+  if (call.op == Op::kFree || pointer == 0 || FindPlaced(pointer) != nullptr) return;
+  objects_.Add({pointer, std::min<uint64_t>(call.bytes, kOverReadBytes), 0});
+}
+
 // One that the trace never freed, and whose place the software uses again, goes first.
 void HardwareMachine::Track(const ObjectMap::Object& object) {
   if (const ObjectMap::Object* stale = objects_.Find(object.pointer)) {
-    table_.Free(0, stale->place);
+    if (stale->place != 0) table_.Free(0, stale->place);
     objects_.Remove(object.pointer);
   }
   objects_.Add(object);
@@ -236,7 +254,7 @@ void HardwareMachine::Charge(Op op, const TableStep& step, bool dependent) {
   if (step.new_arena) cycles += kAacCycles + (step.aac_hit ? 0 : kLevel3.latency_cycles);
   if (step.released_arena != 0) {
     cycles_.pages += pool_.Release(step.released_arena);
-    memory_.FlushTlb();
+    memory_.FlushTlb(step.released_arena, hwalloc::kUnitBytes);
   }
   AddCycles(op, cycles);
 }

@@ -63,7 +63,8 @@ class Machine : public TraceSink {
   uint32_t software_calls_ = 0;
 
  private:
-  void ChargeMapping(uint64_t freed_pages);
+  // Charges a call of the kernel that gave pages up, and forgets their translations.
+  void ChargeMapping(uint64_t freed_pages, uint64_t address, uint64_t bytes);
 
   AddressSpace space_;
   uint64_t faults_ = 0;
@@ -122,6 +123,9 @@ class HardwareMachine : public Machine {
   void RunFree(const Call& call, uint64_t place);
   uint64_t RunAllocate(const Call& call);
   void Track(const ObjectMap::Object& object);
+  void TrackSoftware(const Call& call, const Plan& plan, uint64_t pointer);
+  // The object at `pointer` if the hardware holds it; nullptr if software does, or nobody.
+  const ObjectMap::Object* FindPlaced(uint64_t pointer);
   // Charges an operation of the table; `dependent`: the core waits for the headers it needs.
   void Charge(Op op, const TableStep& step, bool dependent);
   // An access in an arena, with page backing and bypass; the cycles until its data is there.

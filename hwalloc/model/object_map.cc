@@ -53,9 +53,18 @@ void ObjectMap::Remove(uint64_t pointer) {
   by_pointer_.erase(found);
 }
 
-const ObjectMap::Object* ObjectMap::At(uint64_t address) {
-  uint32_t* slot = Slot(address, false);
-  return slot == nullptr || *slot == 0 ? nullptr : &objects_[*slot - 1];
+const ObjectMap::Object* ObjectMap::At(uint64_t address, uint32_t before) {
+  const uint32_t* slot = Slot(address, false);
+  if (slot == nullptr) return nullptr;
+  const uint32_t* first = last_page_->data();
+  if (static_cast<uint64_t>(slot - first) > before >> kGranuleShift) {
+    first = slot - (before >> kGranuleShift);
+  }
+  while (*slot == 0) {
+    if (slot == first) return nullptr;
+    --slot;
+  }
+  return &objects_[*slot - 1];
 }
 
 }  // namespace f3::hwmodel

@@ -19,18 +19,19 @@ class ObjectMap {
   struct Object {
     uint64_t pointer = 0;  // as recorded
     uint64_t bytes = 0;
-    uint64_t place = 0;  // in the hardware's arenas
+    uint64_t place = 0;  // in the hardware's arenas; 0: software holds it
   };
 
-  // An object of at most kMaxObjectBytes. One that begins at the same place is forgotten, as the
+  // Adds an object. One that begins at the same place is forgotten, as the
   // trace does not say that it was freed.
   void Add(const Object& object);
   // The object that begins at `pointer`; nullptr when there is none.
   const Object* Find(uint64_t pointer);
   // REQUIRES: Find(pointer) is not nullptr.
   void Remove(uint64_t pointer);
-  // The object in the granule at `address`, a multiple of 16; nullptr when there is none.
-  const Object* At(uint64_t address);
+  // The object in the granule at `address`, a multiple of 16, or, when there is none, the nearest
+  // that ends at most `before` bytes before it in the same page. nullptr when there is none.
+  const Object* At(uint64_t address, uint32_t before = 0);
 
  private:
   static constexpr uint32_t kPageGranules = 1u << (kPageShift - kGranuleShift);
