@@ -22,6 +22,10 @@ uint64_t PhysicalLine(uint64_t address) {
   return page << kLineBits | ((address >> kLineShift) & ((1u << kLineBits) - 1));
 }
 
+// A page number as the TLB sees it: its set is chosen by a hash of the number, as in today's cores,
+// so that pages at distances of a power of two do not meet in few sets. One-to-one.
+uint64_t TlbEntry(uint64_t page) { return page ^ page >> 7 ^ page >> 14; }
+
 }  // namespace
 
 Cache::Cache(uint32_t entries, uint32_t ways)
@@ -131,9 +135,9 @@ void MemorySystem::ClearPage(uint64_t address) {
 }
 
 bool MemorySystem::Walk(uint64_t address) {
-  uint64_t page = address >> kPageShift;
-  if (tlb_.Touch(page, false)) return false;
-  tlb_.Insert(page, false);
+  uint64_t entry = TlbEntry(address >> kPageShift);
+  if (tlb_.Touch(entry, false)) return false;
+  tlb_.Insert(entry, false);
   ++counts_.page_walks;
   return true;
 }
@@ -145,7 +149,7 @@ void MemorySystem::FlushTlb(uint64_t address, uint64_t bytes) {
     tlb_.Clear();
     return;
   }
-  for (uint64_t page = first; page <= last; ++page) tlb_.Remove(page);
+  for (uint64_t page = first; page <= last; ++page) tlb_.Remove(TlbEntry(page));
 }
 
 double MemorySystem::Stall(uint32_t latency, bool store) {

@@ -2,6 +2,8 @@
 
 from collections import deque
 
+import platform_exit
+
 
 def load(path):
     graph = {}
@@ -34,4 +36,4 @@ def main():
         print(start, *search(graph, start))
 
 
-main()
+platform_exit.run(main)

@@ -4,6 +4,8 @@ import io
 import tarfile
 import zlib
 
+import platform_exit
+
 
 def main():
     packed = io.BytesIO()
@@ -18,4 +20,4 @@ def main():
     print(packed.getbuffer().nbytes, *sums)
 
 
-main()
+platform_exit.run(main)

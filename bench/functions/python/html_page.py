@@ -4,6 +4,8 @@ import json
 
 import jinja2
 
+import platform_exit
+
 PAGE = """<!DOCTYPE html>
 <html><head><title>{{ title }}</title></head><body>
 {% for module, items in modules %}
@@ -30,4 +32,4 @@ def main():
     print(len(page), page.count("<tr"))
 
 
-main()
+platform_exit.run(main)

@@ -2,6 +2,8 @@
 
 import json
 
+import platform_exit
+
 
 def main():
     with open("data/records.json", encoding="utf-8") as file:
@@ -20,4 +22,4 @@ def main():
     print(len(records), len(groups), len(answer))
 
 
-main()
+platform_exit.run(main)

@@ -3,6 +3,8 @@
 import json
 import pickle
 
+import platform_exit
+
 
 class Task:
 
@@ -23,4 +25,4 @@ def main():
     print(len(tasks), sum(task.state["done"] for task in tasks), len(pickle.dumps(tasks)))
 
 
-main()
+platform_exit.run(main)

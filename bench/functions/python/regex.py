@@ -2,6 +2,8 @@
 
 import re
 
+import platform_exit
+
 REQUEST = re.compile(r'(?P<host>\S+) \S+ \S+ \[(?P<time>[^]]+)\] "(?P<verb>\w+) '
                      r'(?P<path>/(?P<module>\w+)/(?P<name>\w+)) [^"]*" (?P<status>\d+) (?P<bytes>\d+)')
 PATTERNS = [r"https?://[\w./-]+", r"[\w.+-]+@[\w-]+\.[\w.]+", r"\b[A-Z][a-z]+ [A-Z][a-z]+\b",
@@ -22,4 +24,4 @@ def main():
     print(len(totals), sum(size for _, size in totals.values()), *found)
 
 
-main()
+platform_exit.run(main)

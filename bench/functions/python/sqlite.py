@@ -3,6 +3,8 @@
 import json
 import sqlite3
 
+import platform_exit
+
 
 def main():
     with open("data/records.json", encoding="utf-8") as file:
@@ -28,4 +30,4 @@ def main():
     print(len(rows), rows[0], callers)
 
 
-main()
+platform_exit.run(main)

@@ -2,6 +2,8 @@
 
 import ast
 
+import platform_exit
+
 
 class Names(ast.NodeVisitor):
 
@@ -29,4 +31,4 @@ def main():
     print(len(source), len(names.read), len(unread), names.deepest, len(ast.unparse(tree)))
 
 
-main()
+platform_exit.run(main)

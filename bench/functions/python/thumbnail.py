@@ -4,6 +4,8 @@ import io
 
 from PIL import Image, ImageFilter
 
+import platform_exit
+
 
 def main():
     with Image.open("data/image.ppm") as image:
@@ -16,4 +18,4 @@ def main():
         print(small.size, len(out.getvalue()), small.getpixel((3, 3)))
 
 
-main()
+platform_exit.run(main)

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import platform_exit
+
 
 def count(part):
     words = Counter()
@@ -24,4 +26,4 @@ def main():
     print(len(ranked), ranked[:5])
 
 
-main()
+platform_exit.run(main)
