@@ -12,16 +12,19 @@ import pathlib
 import sys
 import sysconfig
 
-MODULES = 120      # of the standard library, the largest first
-TEXT_BYTES = 600_000
-IMAGE_SIZE = (800, 600)
-LOG_LINES = 12_000
+MODULES = 60       # of the standard library, the largest first
+TEXT_BYTES = 300_000
+IMAGE_SIZE = (480, 360)
+LOG_LINES = 5_000
+
+
+def library_root():
+    return pathlib.Path(sysconfig.get_paths()["stdlib"])
 
 
 def library_files():
     """The largest plain modules of the standard library, by name."""
-    root = pathlib.Path(sysconfig.get_paths()["stdlib"])
-    files = sorted(root.glob("*.py"), key=lambda f: (-f.stat().st_size, f.name))[:MODULES]
+    files = sorted(library_root().glob("*.py"), key=lambda f: (-f.stat().st_size, f.name))[:MODULES]
     return sorted(files)
 
 
@@ -104,7 +107,7 @@ def main():
     (directory / "graph.txt").write_text("".join("%d %d\n" % e for e in edges(items)))
     (directory / "access.log").write_text(log_lines(items))
     (directory / "image.ppm").write_bytes(image(words))
-    (directory / "module.py").write_bytes(max(files, key=lambda f: f.stat().st_size).read_bytes())
+    (directory / "module.py").write_bytes((library_root() / "argparse.py").read_bytes())
 
 
 if __name__ == "__main__":

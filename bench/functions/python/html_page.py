@@ -24,7 +24,7 @@ PAGE = """<!DOCTYPE html>
 
 def main():
     with open("data/records.json", encoding="utf-8") as file:
-        records = json.load(file)[:2500]
+        records = json.load(file)[:1200]
     modules = {}
     for record in records:
         modules.setdefault(record["module"], []).append(record)

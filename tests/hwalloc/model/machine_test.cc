@@ -32,13 +32,13 @@ Call MakeCall(Op op, uint64_t bytes, uint64_t old = 0, uint64_t alignment = 0) {
 }
 
 // A call without references. What announcing costs is 12, as LearnOverhead says.
-void Run(Machine* machine, const Call& call, uint64_t pointer, uint64_t instructions = 52) {
+void Serve(Machine* machine, const Call& call, uint64_t pointer, uint64_t instructions = 52) {
   machine->EnterCall(call, 0);
   machine->ExitCall(call, instructions, pointer);
 }
 void LearnOverhead(Machine* machine) {
-  Run(machine, MakeCall(Op::kNothing, 0), 0, 14);
-  Run(machine, MakeCall(Op::kNothing, 0), 0, 12);
+  Serve(machine, MakeCall(Op::kNothing, 0), 0, 14);
+  Serve(machine, MakeCall(Op::kNothing, 0), 0, 12);
 }
 
 TEST(SoftwareMachine, ChargesInstructionsWithoutThoseOfTheRecorder) {
@@ -107,12 +107,12 @@ TEST(SoftwareMachine, WhatIsUnmappedFaultsAgain) {
 TEST(HardwareMachine, AMissThenHits) {
   HardwareMachine machine(true);
   LearnOverhead(&machine);
-  Run(&machine, MakeCall(Op::kMalloc, 20), kHeap);
+  Serve(&machine, MakeCall(Op::kMalloc, 20), kHeap);
   EXPECT_DOUBLE_EQ(machine.cycles().alloc, kFirst);
   EXPECT_DOUBLE_EQ(machine.cycles().pages, kPoolTakeCycles);
-  Run(&machine, MakeCall(Op::kMalloc, 24), kHeap + 32);
+  Serve(&machine, MakeCall(Op::kMalloc, 24), kHeap + 32);
   EXPECT_DOUBLE_EQ(machine.cycles().alloc, kFirst + kHit);
-  Run(&machine, MakeCall(Op::kFree, 0, kHeap), 0);
+  Serve(&machine, MakeCall(Op::kFree, 0, kHeap), 0);
   EXPECT_DOUBLE_EQ(machine.cycles().free, kHit);
   EXPECT_EQ(machine.counts().allocs, 2u);
   EXPECT_EQ(machine.counts().alloc_hits, 1u);
@@ -127,7 +127,7 @@ TEST(HardwareMachine, AMissThenHits) {
 TEST(HardwareMachine, BypassMakesNewLinesInsteadOfReadingThem) {
   HardwareMachine with(true), without(false);
   for (HardwareMachine* machine : {&with, &without}) {
-    Run(machine, MakeCall(Op::kMalloc, 64), kHeap);
+    Serve(machine, MakeCall(Op::kMalloc, 64), kHeap);
     machine->Reference(0, kHeap, true, false);
     machine->Reference(0, kHeap + 16, false, false);
   }
@@ -168,7 +168,7 @@ TEST(HardwareMachine, LargeObjectsStayWithSoftware) {
   machine.Map(kHeap, kPage, kMapByAllocator);
   machine.Reference(0, kHeap, true, true);
   machine.ExitCall(call, 52, kHeap);
-  Run(&machine, MakeCall(Op::kFree, 0, kHeap), 0, 32);
+  Serve(&machine, MakeCall(Op::kFree, 0, kHeap), 0, 32);
   EXPECT_EQ(machine.faults(), 1u);
   EXPECT_EQ(machine.counts().allocs, 0u);
   EXPECT_EQ(machine.counts().frees, 0u);
@@ -179,7 +179,7 @@ TEST(HardwareMachine, LargeObjectsStayWithSoftware) {
 
 TEST(HardwareMachine, ALargeObjectBehindASmallOneIsNotTakenForIt) {
   HardwareMachine machine(true);
-  Run(&machine, MakeCall(Op::kMalloc, 16), kHeap);
+  Serve(&machine, MakeCall(Op::kMalloc, 16), kHeap);
   Call call = MakeCall(Op::kMalloc, 4096);
   machine.EnterCall(call, 0);
   machine.Map(kHeap, 2 * kPage, kMapByAllocator);
@@ -190,30 +190,30 @@ TEST(HardwareMachine, ALargeObjectBehindASmallOneIsNotTakenForIt) {
 
 TEST(HardwareMachine, AlignmentBeyondTheClassIsLeftToSoftware) {
   HardwareMachine machine(true);
-  Run(&machine, MakeCall(Op::kAligned, 64, 0, 64), kHeap);
-  Run(&machine, MakeCall(Op::kAligned, 48, 0, 16), kHeap + 0x1000);
+  Serve(&machine, MakeCall(Op::kAligned, 64, 0, 64), kHeap);
+  Serve(&machine, MakeCall(Op::kAligned, 48, 0, 16), kHeap + 0x1000);
   EXPECT_EQ(machine.counts().allocs, 2u);
-  Run(&machine, MakeCall(Op::kAligned, 48, 0, 32), kHeap + 0x2000);
+  Serve(&machine, MakeCall(Op::kAligned, 48, 0, 32), kHeap + 0x2000);
   EXPECT_EQ(machine.counts().allocs, 2u);
   EXPECT_EQ(machine.counts().software_calls, 1u);
 }
 
 TEST(HardwareMachine, ReallocWithinAClassMovesNothing) {
   HardwareMachine machine(true);
-  Run(&machine, MakeCall(Op::kMalloc, 20), kHeap);
-  Run(&machine, MakeCall(Op::kRealloc, 24, kHeap), kHeap + 0x100);
+  Serve(&machine, MakeCall(Op::kMalloc, 20), kHeap);
+  Serve(&machine, MakeCall(Op::kRealloc, 24, kHeap), kHeap + 0x100);
   EXPECT_EQ(machine.counts().allocs, 1u);
   EXPECT_EQ(machine.counts().frees, 0u);
   EXPECT_DOUBLE_EQ(machine.cycles().alloc, kFirst + kOperation);
-  Run(&machine, MakeCall(Op::kFree, 0, kHeap + 0x100), 0);
+  Serve(&machine, MakeCall(Op::kFree, 0, kHeap + 0x100), 0);
   EXPECT_EQ(machine.counts().free_hits, 1u);
 }
 
 TEST(HardwareMachine, ReallocToAnotherClassCopies) {
   HardwareMachine machine(true);
-  Run(&machine, MakeCall(Op::kMalloc, 16), kHeap);
+  Serve(&machine, MakeCall(Op::kMalloc, 16), kHeap);
   double before = machine.cycles().alloc;
-  Run(&machine, MakeCall(Op::kRealloc, 32, kHeap), kHeap);
+  Serve(&machine, MakeCall(Op::kRealloc, 32, kHeap), kHeap);
   EXPECT_EQ(machine.counts().allocs, 2u);
   EXPECT_EQ(machine.counts().frees, 1u);
   // The new place, 16 bytes loaded and stored, the old place given back.
@@ -223,32 +223,32 @@ TEST(HardwareMachine, ReallocToAnotherClassCopies) {
 
 TEST(HardwareMachine, ReallocAcrossTheLimitUsesBoth) {
   HardwareMachine machine(true);
-  Run(&machine, MakeCall(Op::kMalloc, 500), kHeap);
-  Run(&machine, MakeCall(Op::kRealloc, 5000, kHeap), kHeap + 0x1000);
+  Serve(&machine, MakeCall(Op::kMalloc, 500), kHeap);
+  Serve(&machine, MakeCall(Op::kRealloc, 5000, kHeap), kHeap + 0x1000);
   EXPECT_EQ(machine.counts().frees, 1u);
   EXPECT_EQ(machine.counts().software_calls, 1u);
-  Run(&machine, MakeCall(Op::kRealloc, 100, kHeap + 0x1000), kHeap);
+  Serve(&machine, MakeCall(Op::kRealloc, 100, kHeap + 0x1000), kHeap);
   EXPECT_EQ(machine.counts().allocs, 2u);
   EXPECT_EQ(machine.counts().software_calls, 2u);
-  Run(&machine, MakeCall(Op::kRealloc, 0, kHeap), 0);  // frees
+  Serve(&machine, MakeCall(Op::kRealloc, 0, kHeap), 0);  // frees
   EXPECT_EQ(machine.counts().frees, 2u);
 }
 
 TEST(HardwareMachine, AFailedCallChangesNothing) {
   HardwareMachine machine(true);
-  Run(&machine, MakeCall(Op::kMalloc, 16), 0);
+  Serve(&machine, MakeCall(Op::kMalloc, 16), 0);
   EXPECT_EQ(machine.counts().allocs, 0u);
-  Run(&machine, MakeCall(Op::kMalloc, 16), kHeap);
-  Run(&machine, MakeCall(Op::kRealloc, 100, kHeap), 0);
+  Serve(&machine, MakeCall(Op::kMalloc, 16), kHeap);
+  Serve(&machine, MakeCall(Op::kRealloc, 100, kHeap), 0);
   EXPECT_EQ(machine.counts().allocs, 1u);
   EXPECT_EQ(machine.counts().frees, 0u);
-  Run(&machine, MakeCall(Op::kFree, 0, kHeap), 0);
+  Serve(&machine, MakeCall(Op::kFree, 0, kHeap), 0);
   EXPECT_EQ(machine.counts().free_hits, 1u);
 }
 
 TEST(HardwareMachine, CallocClearsWhatItGives) {
   HardwareMachine machine(true);
-  Run(&machine, MakeCall(Op::kCalloc, 128), kHeap);
+  Serve(&machine, MakeCall(Op::kCalloc, 128), kHeap);
   EXPECT_DOUBLE_EQ(machine.cycles().alloc, kFirst + 128.0 / kCopyBytesPerCycle);
   // Header, and two or three lines of the object.
   EXPECT_GE(machine.memory().zero_filled_lines, 3u);
