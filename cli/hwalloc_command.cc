@@ -67,7 +67,6 @@ void AddRecord(CLI::App* parent, int* exit_code) {
       ->capture_default_str();
   command->add_option("COMMAND", flags->command, "The program and its arguments, after --")
       ->required();
-  command->prefix_command(false);
   AddExamples(
       command,
       {{"f3 hwalloc record -o /tmp/json.trace -- /usr/bin/python3 -c 'import json'",

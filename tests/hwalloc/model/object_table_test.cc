@@ -186,7 +186,7 @@ rc::Gen<Step> AnyStep() {
 }
 
 // Steps come in bursts: enough of them to fill arenas.
-void Run(const std::vector<Step>& steps) {
+void PlayHistory(const std::vector<Step>& steps) {
   ObjectTable table;
   std::map<uint64_t, uint64_t> live;  // place → bytes of its class
   uint64_t live_bytes = 0;
@@ -219,7 +219,7 @@ void Run(const std::vector<Step>& steps) {
 
 TEST(ObjectTable, AgreesWithASetOfObjects) {
   ASSERT_TRUE(rc::check("objects are apart, and freed once",
-                        [] { Run(*rc::gen::container<std::vector<Step>>(AnyStep())); }));
+                        [] { PlayHistory(*rc::gen::container<std::vector<Step>>(AnyStep())); }));
 }
 
 }  // namespace

@@ -133,16 +133,26 @@ TEST_F(TraceTest, EveryPrefixIsRefused) {
   EXPECT_OK(ReplayFile(whole));
 }
 
-// The checksum of the frame finds what the checks of single records do not.
-TEST_F(TraceTest, EveryFlippedBitBehindTheCommandLineIsRefused) {
+// The checksum of the frame finds what the checks of single records do not. Some bits of a frame
+// mean nothing, or only how much memory its reader needs: then what is read is the same.
+TEST_F(TraceTest, AFlippedBitIsRefusedOrChangesNothing) {
   Sample().Write(Path());
   std::string whole = Contents();
-  size_t begin = 16 + sizeof("test");
-  for (size_t bit = begin * 8; bit < whole.size() * 8; ++bit) {
+  ASSERT_OK(ReplayFile(whole));
+  const std::vector<std::string> lines = log_.lines;
+  size_t refused = 0, bits = 0;
+  for (size_t bit = (16 + sizeof("test")) * 8; bit < whole.size() * 8; ++bit, ++bits) {
     std::string damaged = whole;
     damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << (bit % 8)));
-    EXPECT_CODE(ReplayFile(damaged), kCorruption) << bit;
+    Status status = ReplayFile(damaged);
+    refused += !status.ok();
+    if (status.ok()) {
+      EXPECT_EQ(log_.lines, lines) << bit;
+    } else {
+      EXPECT_CODE(status, kCorruption) << bit;
+    }
   }
+  EXPECT_GT(refused, bits * 9 / 10);
 }
 
 TEST_F(TraceTest, RandomBytesInAFrameAreReadOrRefused) {
