@@ -132,9 +132,9 @@ void ObjectTable::FreeOutsideTable(uint32_t index, bool was_full, TableStep* ste
   }
   if (was_full) {
     step->listed = true;
-    if (!list.empty()) step->Touch(Base(list.front()), true);
-    list.push_front(index);
-    arena.listed = list.begin();
+    // At the end: the longer it waits, the more of its objects are free when it is taken.
+    if (!list.empty()) step->Touch(Base(list.back()), true);
+    arena.listed = list.insert(list.end(), index);
     arena.place = Place::kAvailable;
   }
   // An empty one is given back unless it is the only one that waits.
