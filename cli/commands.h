@@ -30,6 +30,7 @@ void AddMeta(CLI::App* app, int* exit_code);
 void AddNode(CLI::App* app, int* exit_code);
 void AddDemo(CLI::App* app, int* exit_code);
 void AddBench(CLI::App* app, int* exit_code);
+void AddHwalloc(CLI::App* app, int* exit_code);
 void AddHelp(CLI::App* app, int* exit_code);
 
 // Parses and runs a command line; the exit code of the process.
