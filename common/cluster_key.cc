@@ -57,6 +57,7 @@ Result<ClusterKey> ClusterKey::FromSecret(std::string_view secret) {
   }
   ClusterKey key;
   key.capability_key_ = Derive(secret, "f3 capability 1");
+  key.reference_root_ = Derive(secret, "f3 reference 1");
   auto bearer = Derive(secret, "f3 bearer 1");
   char hex[65];
   sodium_bin2hex(hex, sizeof(hex), bearer.data(), bearer.size());

@@ -1,8 +1,9 @@
 // ClusterKey: what is derived from the cluster's secret. Immutable after construction and
 // thread-safe. The secret itself never leaves the file it was read from.
 //
-// Two uses: the bearer that every gRPC call carries, and capabilities: short-lived tokens made by
-// the metadata server and checked at the owner of the data (BLAKE2b keyed hashes, libsodium).
+// Three uses: the bearer that every gRPC call carries; capabilities: short-lived tokens made by the
+// metadata server and checked at the owner of the data (BLAKE2b keyed hashes, libsodium); and the
+// root of the keys that seal references (xdt/reference.h).
 #ifndef F3_COMMON_CLUSTER_KEY_H_
 #define F3_COMMON_CLUSTER_KEY_H_
 
@@ -45,11 +46,15 @@ class ClusterKey {
   // `now_wall_nanos`. The caller compares node, object and right with what is asked.
   Result<Capability> Open(std::string_view token, int64_t now_wall_nanos) const;
 
+  // The root of the keys that references are sealed with.
+  const std::array<unsigned char, 32>& reference_root() const { return reference_root_; }
+
   static constexpr size_t kTokenBytes = 1 + 8 + 4 + 8 + 8 + 1 + 8 + 32;
 
  private:
   ClusterKey() = default;
   std::array<unsigned char, 32> capability_key_{};
+  std::array<unsigned char, 32> reference_root_{};
   std::string bearer_;
 };
 
