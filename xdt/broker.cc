@@ -54,7 +54,7 @@ BrokerImpl::BrokerImpl(const Options& options)
 Status BrokerImpl::OpenSocket(const std::string& path, const Scope& scope, mode_t mode,
                               uint64_t limit_bytes) {
   if (scope.name_space.empty()) return Status::InvalidArgument("a sandbox has a namespace");
-  const uint64_t limit = limit_bytes == 0 ? options_.memory_bytes : limit_bytes;
+  const uint64_t limit = limit_bytes == 0 ? UINT64_MAX : limit_bytes;
   return sockets_.Open(path, mode, std::make_shared<Sandbox>(scope, keys_, limit));
 }
 

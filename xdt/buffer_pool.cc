@@ -1,5 +1,6 @@
 #include "xdt/buffer_pool.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/units.h"
@@ -31,7 +32,7 @@ Status BufferPool::CheckPossible(uint64_t bytes, const Account& account) const {
 }
 
 bool BufferPool::FitsAccount(uint64_t bytes, const Account& account) const {
-  return account.used_bytes_ + bytes <= account.limit_bytes_;
+  return account.limit_bytes_ - account.used_bytes_ >= bytes;
 }
 
 BufferPool::Share BufferPool::Take(uint64_t bytes, const AccountRef& account) {

@@ -274,7 +274,9 @@ void Puller::Pull::ReadPiece(size_t piece, std::shared_ptr<hwalloc::Buffer> buff
     if (granted) from = holder_;
   }
   auto peer = puller_->options_.nodes->Known(from);
-  if (!peer) return OnPieceFailed(piece, Status::WrongEpoch("where the node is is not known yet"));
+  if (!peer) {
+    return OnPieceFailed(piece, granted, Status::WrongEpoch("where the node is is not known yet"));
+  }
   ReadRequest request;
   request.token = Token(granted);
   request.object = want_.reference.object;
@@ -283,16 +285,17 @@ void Puller::Pull::ReadPiece(size_t piece, std::shared_ptr<hwalloc::Buffer> buff
   const auto into = buffer->span();
   puller_->options_.engine->Read(
       *peer, request, into, Now() + kRequestMicros,
-      [self = shared_from_this(), piece, buffer, into](const Result<ReadResult>& read) {
-        if (!read.ok()) return self->OnPieceFailed(piece, read.status());
-        self->OnPiece(piece, read, into);
+      [self = shared_from_this(), piece, granted, buffer, into](const Result<ReadResult>& read) {
+        if (!read.ok()) return self->OnPieceFailed(piece, granted, read.status());
+        self->OnPiece(piece, granted, read, into);
       });
 }
 
-void Puller::Pull::OnPiece(size_t piece, const Result<ReadResult>& read,
+void Puller::Pull::OnPiece(size_t piece, bool relayed, const Result<ReadResult>& read,
                            std::span<const std::byte> bytes) {
   if (read->length != bytes.size()) {
-    return OnPieceFailed(piece, Status::Io("the buffer's node sent fewer bytes than it has"));
+    return OnPieceFailed(piece, relayed,
+                         Status::Io("the buffer's node sent fewer bytes than it has"));
   }
   {
     MutexLock lock(mutex_);
@@ -312,15 +315,13 @@ void Puller::Pull::OnPiece(size_t piece, const Result<ReadResult>& read,
   Pump();
 }
 
-void Puller::Pull::OnPieceFailed(size_t piece, const Status& status) {
+void Puller::Pull::OnPieceFailed(size_t piece, bool relayed, const Status& status) {
   bool end = false;
-  bool relayed = false;
   Status failure;
   {
     MutexLock lock(mutex_);
     --in_flight_;
     if (over_) return;
-    relayed = holder_ != 0;
     // A node that only has a copy decides nothing; the owner does.
     holder_ = 0;
     const int64_t now = Now();

@@ -41,8 +41,10 @@ class Puller::Pull : public std::enable_shared_from_this<Puller::Pull> {
   // Starts pieces while the window and the buffers allow.
   void Pump();
   void ReadPiece(size_t piece, std::shared_ptr<hwalloc::Buffer> buffer);
-  void OnPiece(size_t piece, const Result<ReadResult>& read, std::span<const std::byte> bytes);
-  void OnPieceFailed(size_t piece, const Status& status);
+  void OnPiece(size_t piece, bool relayed, const Result<ReadResult>& read,
+               std::span<const std::byte> bytes);
+  // `relayed`: it was asked of a node that was named as a holder of a copy.
+  void OnPieceFailed(size_t piece, bool relayed, const Status& status);
   void EndPieces(const Status& status);
 
   // Tells the owner, once.
