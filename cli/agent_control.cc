@@ -20,11 +20,26 @@ const char* Name(storage::Role role) {
   }
 }
 
+json XdtJson(const xdt::Broker::Counters& counters) {
+  return {{"objects", counters.objects},
+          {"connections", counters.connections},
+          {"puts", counters.puts},
+          {"gets", counters.gets},
+          {"pulls", counters.pulls},
+          {"refused", counters.refused},
+          {"put_bytes", counters.put_bytes},
+          {"got_bytes", counters.got_bytes},
+          {"pulled_bytes", counters.pulled_bytes},
+          {"served_bytes", counters.served_bytes},
+          {"spilled_bytes", counters.spilled_bytes}};
+}
+
 json AgentStatus(fs::NodeAgent* agent, const std::string& metadata_server) {
   json out = {{"metadata_server", metadata_server},
               {"connected", agent->connected()},
               {"usage", UsageJson(agent->Usage())},
               {"upcalls", agent->Requests()},
+              {"xdt", XdtJson(agent->XdtCounters())},
               {"mounts", json::array()},
               {"memory", json::array()}};
   for (const fs::MountOptions& mount : agent->Mounts()) {

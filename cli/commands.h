@@ -29,6 +29,9 @@ void AddMount(CLI::App* app, int* exit_code);
 void AddMeta(CLI::App* app, int* exit_code);
 void AddNode(CLI::App* app, int* exit_code);
 void AddDemo(CLI::App* app, int* exit_code);
+void AddPut(CLI::App* app, int* exit_code);
+void AddGet(CLI::App* app, int* exit_code);
+void AddRef(CLI::App* app, int* exit_code);
 void AddBench(CLI::App* app, int* exit_code);
 void AddHelp(CLI::App* app, int* exit_code);
 

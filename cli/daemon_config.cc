@@ -65,6 +65,12 @@ Status CheckHostPort(const std::string& text) {
   return Status();
 }
 
+std::string XdtSocketBeside(const std::string& control_socket) {
+  std::string path = control_socket;
+  if (path.ends_with(".sock")) path.resize(path.size() - 5);
+  return path + ".xdt.sock";
+}
+
 void MetaConfig::Declare(Settings* settings) {
   settings->Text("listen", &listen, "HOST:PORT to listen at (default: 127.0.0.1:7600)");
   settings->Path("data", &data, "Directory of the metadata store; made when it is missing");
@@ -121,6 +127,16 @@ void NodeConfig::Declare(Settings* settings) {
                   "Registered transfer buffers (default: 64M)");
   settings->Micros("delay", &agent.injected_delay_micros, 0, 10 * kSecond,
                    "Delay each transfer by this much, for experiments");
+  settings->Path("xdt", &agent.xdt_socket,
+                 "Socket that functions pass values through (default: beside the control socket, "
+                 "NAME.xdt.sock for NAME.sock)");
+  settings->Text("xdt_namespace", &agent.xdt_namespace,
+                 "Namespace of those who use that socket (default: default)");
+  settings->Bytes("xdt_memory", &agent.xdt_memory_bytes, kMiB, kHuge,
+                  "Most memory of such values (default: 512M)");
+  settings->Flag("xdt_spill", &agent.xdt_spill,
+                 "Move such values to the disk tier's file system when memory is short, instead of "
+                 "making their senders wait");
   settings->Path("log", &log, "Log file (default: standard error)");
   settings->Choice(
       "log_level", {"trace", "debug", "info", "warn", "error"},
@@ -166,6 +182,10 @@ Status NodeConfig::Check() {
   F3_RETURN_IF_ERROR(NeedFile("state", agent.state_dir));
   F3_RETURN_IF_ERROR(NeedFile("durable", agent.durable_dir));
   F3_RETURN_IF_ERROR(NeedFile("bind", agent.bind_address));
+  if (agent.xdt_socket.empty() && !agent.control_socket.empty()) {
+    agent.xdt_socket = XdtSocketBeside(agent.control_socket);
+  }
+  if (agent.xdt_namespace.empty()) return Status::BadConfig("xdt_namespace is empty");
   std::set<std::string> dirs;
   for (const auto& mount : agent.mounts) {
     if (mount.dir.empty()) return Status::BadConfig("a mount has no dir");
