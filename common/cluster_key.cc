@@ -57,7 +57,6 @@ Result<ClusterKey> ClusterKey::FromSecret(std::string_view secret) {
   }
   ClusterKey key;
   key.capability_key_ = Derive(secret, "f3 capability 1");
-  key.reference_root_ = Derive(secret, "f3 reference 1");
   auto bearer = Derive(secret, "f3 bearer 1");
   char hex[65];
   sodium_bin2hex(hex, sizeof(hex), bearer.data(), bearer.size());
@@ -88,6 +87,11 @@ Status ClusterKey::CreateFile(const std::string& path) {
   if (!fd.valid()) return Status::FromErrno(errno, "create the cluster secret " + path);
   if (::write(fd.get(), hex, 65) != 65) return Status::FromErrno(errno, "write " + path);
   return Status();
+}
+
+std::array<unsigned char, 32> ClusterKey::reference_root() const {
+  const auto* key = reinterpret_cast<const char*>(capability_key_.data());
+  return Derive({key, capability_key_.size()}, "f3 reference 1");
 }
 
 bool ClusterKey::IsBearer(std::string_view text) const {

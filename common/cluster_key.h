@@ -47,14 +47,13 @@ class ClusterKey {
   Result<Capability> Open(std::string_view token, int64_t now_wall_nanos) const;
 
   // The root of the keys that references are sealed with.
-  const std::array<unsigned char, 32>& reference_root() const { return reference_root_; }
+  std::array<unsigned char, 32> reference_root() const;
 
   static constexpr size_t kTokenBytes = 1 + 8 + 4 + 8 + 8 + 1 + 8 + 32;
 
  private:
   ClusterKey() = default;
   std::array<unsigned char, 32> capability_key_{};
-  std::array<unsigned char, 32> reference_root_{};
   std::string bearer_;
 };
 
