@@ -191,6 +191,7 @@ Status Agent::OpenBroker() {
   broker.reference_root = key_.reference_root();
   broker.memory_bytes = options_.xdt_memory_bytes;
   if (options_.xdt_spill) broker.spill_dir = options_.state_dir;
+  broker.drain_dir = options_.durable_dir + "/xdt";
   broker.engine = engine_.get();
   broker.buffers = buffers_.get();
   broker.nodes = nodes_.get();

@@ -25,7 +25,8 @@ OwnedObjects::Options OwnedOptions(const Broker::Options& options) {
 }
 
 Puller::Options PullerOptions(const Broker::Options& options, const ReferenceKeys* keys,
-                              BufferPool* pool, Executor* work, Timers* timers) {
+                              BufferPool* pool, Executor* work, Timers* timers,
+                              DrainedStore* drained) {
   Puller::Options puller;
   puller.node = options.node;
   puller.keys = keys;
@@ -36,6 +37,7 @@ Puller::Options PullerOptions(const Broker::Options& options, const ReferenceKey
   puller.work = work;
   puller.timers = timers;
   puller.clock = options.clock;
+  puller.moved = [drained](const Reference& reference) { return drained->Has(reference); };
   return puller;
 }
 
@@ -44,12 +46,54 @@ Puller::Options PullerOptions(const Broker::Options& options, const ReferenceKey
 BrokerImpl::BrokerImpl(const Options& options)
     : options_(options),
       keys_(options.reference_root, options.keys),
+      drained_(options.drain_dir, &keys_),
       timers_(options.clock, true),
       work_("f3-xdt-work", kWorkThreads, kMaxWork),
       pool_(PoolOptions(options, &sockets_)),
       owned_(OwnedOptions(options)),
-      puller_(PullerOptions(options, &keys_, &pool_, &work_, &timers_)),
+      puller_(PullerOptions(options, &keys_, &pool_, &work_, &timers_, &drained_)),
       sockets_(this) {}
+
+Status BrokerImpl::Start() {
+  F3_RETURN_IF_ERROR(sockets_.Start());
+  const int64_t now = options_.clock->WallNanos() / 1000;
+  // Only tidying: if there is too much to do, the next start does it.
+  (void)work_.TrySubmit([this, now] { drained_.Sweep(now); });
+  return Status();
+}
+
+void BrokerImpl::TakeUp(const Reference& reference) {
+  if (reference.owner != options_.node || reference.epoch == options_.epoch) return;
+  auto value = drained_.Take(reference, options_.node);
+  if (value.ok()) {
+    owned_.Adopt(value->reference, value->content, value->counted);
+  } else if (!value.status().Is(Code::kObjectMissing)) {
+    spdlog::error("{}", value.status().ToString());
+  }
+}
+
+void BrokerImpl::WithOwned(const CallRef& call, const Reference& reference,
+                           std::function<void()> next) {
+  if (reference.epoch == options_.epoch || !drained_.enabled()) return next();
+  Later(call, [this, reference, next = std::move(next)] {
+    TakeUp(reference);
+    next();
+  });
+}
+
+void BrokerImpl::LeaveToOthers() {
+  size_t left = 0;
+  for (const OwnedObjects::Listed& one : owned_.Drain()) {
+    if (!drained_.enabled()) continue;
+    Status saved = drained_.Save({one.reference, one.content, one.counted});
+    if (saved.ok()) {
+      ++left;
+    } else {
+      spdlog::error("a value of a function is lost: {}", saved.ToString());
+    }
+  }
+  if (left > 0) spdlog::info("left {} values of functions to the next start or other nodes", left);
+}
 
 Status BrokerImpl::OpenSocket(const std::string& path, const Scope& scope, mode_t mode,
                               uint64_t limit_bytes) {
@@ -132,6 +176,7 @@ void BrokerImpl::Shutdown() {
   pool_.FailWaits(Status::Unavailable("the node is stopping"));
   timers_.Shutdown();
   work_.Shutdown();
+  LeaveToOthers();
 }
 
 Result<std::unique_ptr<Broker>> Broker::Create(const Options& options) {

@@ -39,6 +39,9 @@ class Broker : public RequestHandler {
     uint64_t memory_bytes = 512ull << 20;
     // Where buffers are moved to when memory is short, oldest first; empty: puts wait instead.
     std::string spill_dir;
+    // Where values are left at shutdown for this node's next start or other nodes, seen by all of
+    // them; empty: they are lost.
+    std::string drain_dir;
     // Of a reference whose maker says nothing; the longest is ReferenceKeys::Options::keep_micros.
     int64_t default_lifetime_micros = 600ll * 1'000'000;
     TransferEngine* engine = nullptr;
@@ -66,7 +69,8 @@ class Broker : public RequestHandler {
   virtual uint64_t used_bytes() const = 0;    // of it
   virtual Counters counters() const = 0;
 
-  // Refuses new work, ends every connection. Before the engine's own shutdown.
+  // Refuses new work, ends every connection, leaves what can still be got in Options::drain_dir.
+  // Before the engine's own shutdown.
   virtual void Shutdown() = 0;
 };
 

@@ -190,12 +190,17 @@ void BrokerImpl::AddObject(const CallRef& call, ContentRef content) {
 void BrokerImpl::Get(const CallRef& call) {
   auto reference = keys_.Open(call->text);
   if (!reference.ok()) return Fail(call, reference.status());
-  if (reference->owner == options_.node) return GetHere(call, *reference);
-  GetElsewhere(call, *reference);
+  if (reference->owner != options_.node) {
+    return GetElsewhere(call, *reference, reference->owner);
+  }
+  WithOwned(call, *reference, [this, call, reference = *reference] { GetHere(call, reference); });
 }
 
 void BrokerImpl::GetHere(const CallRef& call, const Reference& reference) {
   auto content = owned_.Take(reference, call->session->sandbox().asker);
+  if (content.status().Is(Code::kRefEarlierEpoch)) {
+    return GetMoved(call, reference, content.status());
+  }
   if (!content.ok()) {
     const int64_t now = options_.clock->MonotonicMicros();
     // A retrieval under way elsewhere may yet fail and be free again.
@@ -223,7 +228,7 @@ void BrokerImpl::GetSpilled(const CallRef& call, const ContentRef& content,
           });
 }
 
-void BrokerImpl::GetElsewhere(const CallRef& call, const Reference& reference) {
+Puller::Want BrokerImpl::WantOf(const CallRef& call, const Reference& reference) {
   const Sandbox& sandbox = call->session->sandbox();
   Puller::Want want;
   want.text = call->text;
@@ -231,9 +236,40 @@ void BrokerImpl::GetElsewhere(const CallRef& call, const Reference& reference) {
   want.asker = sandbox.asker;
   want.account = sandbox.account;
   want.deadline_micros = call->deadline_micros;
+  want.owner = reference.owner;
+  return want;
+}
+
+// The owner has stopped or restarted: it may have left the value to whoever is asked for it next.
+void BrokerImpl::GetMoved(const CallRef& call, const Reference& reference,
+                          const Status& otherwise) {
+  if (!drained_.enabled()) return Fail(call, otherwise);
+  Later(call, [this, call, reference, otherwise] {
+    auto value = drained_.Take(reference, options_.node);
+    if (value.ok()) {
+      owned_.Adopt(value->reference, value->content, value->counted);
+      return GetHere(call, reference);
+    }
+    auto taken = drained_.TakenBy(reference);
+    // By this node before it restarted: then it is gone.
+    if (!taken.ok() || (*taken == options_.node && !owned_.Adopted(reference.object))) {
+      return Fail(call, otherwise);
+    }
+    if (*taken == options_.node) return GetHere(call, reference);
+    GetElsewhere(call, reference, *taken);
+  });
+}
+
+void BrokerImpl::GetElsewhere(const CallRef& call, const Reference& reference, NodeId owner) {
+  Puller::Want want = WantOf(call, reference);
   want.stream = (call->head.flags & XDT_FLAG_STREAM) != 0;
+  want.owner = owner;
   ++pulls_;
-  puller_.Get(std::move(want), [this, call](Result<Puller::Got> got) {
+  puller_.Get(std::move(want), [this, call, reference, owner](Result<Puller::Got> got) {
+    if (!got.ok() && owner == reference.owner &&
+        (got.status().Is(Code::kRefEarlierEpoch) || got.status().Is(Code::kNotFound))) {
+      return GetMoved(call, reference, got.status());
+    }
     if (!got.ok()) return Fail(call, got.status());
     pulled_bytes_ += got->content != nullptr ? got->content->bytes() : got->incoming->bytes();
     if (got->content != nullptr) {
@@ -300,8 +336,12 @@ void BrokerImpl::Delete(const CallRef& call) {
     if (!status.ok()) return Fail(call, status);
     Reply(call, xdt_reply{});
   };
-  if (reference->owner == options_.node) return answer(owned_.Delete(*reference, sandbox.asker));
-  Puller::Want want{call->text, *reference, sandbox.asker, nullptr, call->deadline_micros, false};
+  if (reference->owner == options_.node) {
+    return WithOwned(call, *reference, [this, answer, reference = *reference, &sandbox, call] {
+      answer(owned_.Delete(reference, sandbox.asker));
+    });
+  }
+  const Puller::Want want = WantOf(call, *reference);
   puller_.Control(ControlOp::kDeleteBuffer, want,
                   [answer](const Result<ControlResult>& deleted) { answer(deleted.status()); });
 }
@@ -319,8 +359,12 @@ void BrokerImpl::Stat(const CallRef& call) {
     head.n = static_cast<uint32_t>(std::clamp<int64_t>(left / 1000, 0, UINT32_MAX));
     Reply(call, head);
   };
-  if (reference->owner == options_.node) return answer(owned_.Stat(*reference, sandbox.asker));
-  Puller::Want want{call->text, *reference, sandbox.asker, nullptr, call->deadline_micros, false};
+  if (reference->owner == options_.node) {
+    return WithOwned(call, *reference, [this, answer, reference = *reference, &sandbox, call] {
+      answer(owned_.Stat(reference, sandbox.asker));
+    });
+  }
+  const Puller::Want want = WantOf(call, *reference);
   puller_.Control(ControlOp::kStatBuffer, want, [answer](const Result<ControlResult>& told) {
     if (!told.ok()) return answer(told.status());
     answer(OwnedObjects::Info{told->object_bytes, told->value, told->mtime_ns});

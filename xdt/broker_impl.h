@@ -13,6 +13,7 @@
 #include "xdt/broker.h"
 #include "xdt/broker_session.h"
 #include "xdt/client_message.h"
+#include "xdt/drained_store.h"
 #include "xdt/owned_objects.h"
 #include "xdt/puller.h"
 #include "xdt/socket_server.h"
@@ -25,7 +26,7 @@ class BrokerImpl : public Broker, public SocketServer::Handler {
  public:
   explicit BrokerImpl(const Options& options);
   ~BrokerImpl() override { Shutdown(); }
-  Status Start() { return sockets_.Start(); }
+  Status Start();
 
   Status OpenSocket(const std::string& path, const Scope& scope, mode_t mode,
                     uint64_t limit_bytes) override;
@@ -80,7 +81,9 @@ class BrokerImpl : public Broker, public SocketServer::Handler {
   void GetHere(const CallRef& call, const Reference& reference);
   void GetSpilled(const CallRef& call, const ContentRef& content,
                   const std::shared_ptr<Retrieval>& retrieval);
-  void GetElsewhere(const CallRef& call, const Reference& reference);
+  void GetElsewhere(const CallRef& call, const Reference& reference, NodeId owner);
+  static Puller::Want WantOf(const CallRef& call, const Reference& reference);
+  void GetMoved(const CallRef& call, const Reference& reference, const Status& otherwise);
   bool ReplyContent(const CallRef& call, const ContentRef& content);
   void ReplyStream(const CallRef& call, const IncomingRef& incoming);
   void Wait(const CallRef& call);
@@ -96,10 +99,16 @@ class BrokerImpl : public Broker, public SocketServer::Handler {
   void Reserve(const CallRef& call, uint64_t bytes, std::function<void(BufferPool::Share)> next);
   // Frees memory that nobody needs, and spills, when somebody waits for some.
   void Reclaim();
+  // Takes up what was left here before the last restart, if the reference is to that. Reads files.
+  void TakeUp(const Reference& reference);
+  // Runs `next`, on another thread if TakeUp has something to do before.
+  void WithOwned(const CallRef& call, const Reference& reference, std::function<void()> next);
+  void LeaveToOthers();
   Result<ReferenceKeys::OpenedTicket> OpenTicket(const ObjectRequest& request) const;
 
   const Options options_;
   const ReferenceKeys keys_;
+  DrainedStore drained_;
   Timers timers_;
   Executor work_;
   BufferPool pool_;

@@ -22,6 +22,7 @@ void BrokerImpl::HandleRead(const ReadRequest& request, std::span<std::byte> int
   const PullTicket& ticket = opened->ticket;
   // A copy is read under the owner's grant; the owner itself counts.
   const bool relay = ticket.granted && reference.owner != options_.node;
+  if (!relay) TakeUp(reference);
   auto content = relay ? puller_.FindCopy(reference)
                        : owned_.BeginPiece(reference, ticket, request.offset, request.length);
   if (!content.ok()) return done(content.status());
@@ -51,6 +52,7 @@ void BrokerImpl::HandleControl(const ControlRequest& request, ControlDone done) 
   const PullTicket& ticket = opened->ticket;
   const Asker asker = {ticket.name_space, ticket.action};
   ControlResult result;
+  TakeUp(reference);
   switch (request.op) {
     case ControlOp::kGrant: {
       auto grant = owned_.BeginGrant(reference, ticket);

@@ -43,7 +43,11 @@ Result<std::shared_ptr<Content>> Content::Spill(const Content& content, const st
     F3_RETURN_IF_ERROR(WriteAll(file.get(), part));
     at += part.size();
   }
-  return std::shared_ptr<Content>(new Content(std::move(file), content.bytes()));
+  return OfFile(std::move(file), 0, content.bytes());
+}
+
+std::shared_ptr<Content> Content::OfFile(UniqueFd file, uint64_t offset, uint64_t bytes) {
+  return std::shared_ptr<Content>(new Content(std::move(file), offset, bytes));
 }
 
 Result<std::shared_ptr<Content>> Content::Load(const Content& content, BufferPool::Share share) {
@@ -60,6 +64,7 @@ Status Content::Read(uint64_t offset, std::span<std::byte> into) const {
     if (!into.empty()) std::memcpy(into.data(), inline_.data() + offset, into.size());
     return Status();
   }
+  offset += file_offset_;
   while (!into.empty()) {
     const ssize_t n = ::pread(file_.get(), into.data(), into.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;

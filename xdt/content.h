@@ -24,6 +24,8 @@ class Content {
   Content(std::unique_ptr<SharedBuffer> buffer, uint64_t bytes, BufferPool::Share share);
   // A copy of `content` in a file without a name in `dir`; it holds no memory.
   static Result<std::shared_ptr<Content>> Spill(const Content& content, const std::string& dir);
+  // The bytes of a file from `offset` on; it holds no memory.
+  static std::shared_ptr<Content> OfFile(UniqueFd file, uint64_t offset, uint64_t bytes);
   // A copy in a sealed buffer. REQUIRES: share.bytes() is content's bytes.
   static Result<std::shared_ptr<Content>> Load(const Content& content, BufferPool::Share share);
 
@@ -38,11 +40,13 @@ class Content {
   uint64_t memory_bytes() const { return share_.bytes(); }
 
  private:
-  Content(UniqueFd file, uint64_t bytes) : file_(std::move(file)), bytes_(bytes) {}
+  Content(UniqueFd file, uint64_t offset, uint64_t bytes)
+      : file_(std::move(file)), file_offset_(offset), bytes_(bytes) {}
 
   std::string inline_;
   std::unique_ptr<SharedBuffer> buffer_;
   UniqueFd file_;
+  uint64_t file_offset_ = 0;
   uint64_t bytes_ = 0;
   BufferPool::Share share_;
 };

@@ -35,6 +35,7 @@ Result<Reference> OwnedObjects::Add(ContentRef content, const Terms& terms) {
   reference.action = terms.action;
   object.content = std::move(content);
   MutexLock lock(mutex_);
+  if (drained_) return Status::Unavailable("the node is stopping");
   if (objects_.size() >= options_.max_objects) {
     return Status::Again("the node holds too many buffers; delete some or let them expire");
   }
@@ -42,29 +43,48 @@ Result<Reference> OwnedObjects::Add(ContentRef content, const Terms& terms) {
   uint64_t generation = 0;
   randombytes_buf(&generation, sizeof(generation));
   reference.object = {kBufferBit | number, generation};
-  object.age = by_age_.insert(by_age_.end(), number);
-  by_expiry_.emplace(reference.expires_wall_micros, number);
   const Reference made = reference;
-  objects_.emplace(number, std::move(object));
+  Insert(std::move(object));
   return made;
 }
 
-OwnedObjects::Objects::iterator OwnedObjects::Lookup(const ObjectKey& key) {
-  auto at = objects_.find(key.ino & ~kBufferBit);
-  if (at != objects_.end() && at->second.reference.object != key) return objects_.end();
-  return at;
+void OwnedObjects::Insert(Object object) {
+  const ObjectKey key = object.reference.object;
+  object.age = by_age_.insert(by_age_.end(), key);
+  by_expiry_.emplace(object.reference.expires_wall_micros, key);
+  objects_.emplace(key, std::move(object));
+}
+
+void OwnedObjects::Adopt(const Reference& reference, ContentRef content, uint32_t counted) {
+  Object object;
+  object.reference = reference;
+  object.content = std::move(content);
+  object.counted = counted;
+  MutexLock lock(mutex_);
+  if (drained_ || objects_.contains(reference.object)) return;
+  if (adopted_.insert(reference.object).second) {
+    adopted_by_expiry_.emplace(reference.expires_wall_micros, reference.object);
+  }
+  Insert(std::move(object));
+}
+
+bool OwnedObjects::Adopted(const ObjectKey& object) const {
+  MutexLock lock(mutex_);
+  return adopted_.contains(object);
 }
 
 Result<OwnedObjects::Object*> OwnedObjects::Find(const Reference& reference, const Asker& asker) {
   F3_RETURN_IF_ERROR(CheckScope(reference, asker.name_space, asker.action));
-  if (reference.owner != options_.node || reference.epoch != options_.epoch) {
+  if (drained_) return Status::Unavailable("the buffer's node is stopping");
+  auto at = objects_.find(reference.object);
+  const bool ours = reference.owner == options_.node && reference.epoch == options_.epoch;
+  if (at == objects_.end() && !ours && !adopted_.contains(reference.object)) {
     return Status::RefEarlierEpoch(
         "the node that held the buffer has restarted since; its buffers are gone");
   }
   if (reference.expires_wall_micros <= Now()) {
     return Status::RefExpired("the reference has expired");
   }
-  auto at = Lookup(reference.object);
   if (at == objects_.end()) return Exhausted();
   return &at->second;
 }
@@ -87,14 +107,14 @@ Result<ContentRef> OwnedObjects::Take(const Reference& reference, const Asker& a
     return Status::Busy("every retrieval that is left is under way");
   }
   ++object->counted;
-  if (UsedUp(*object)) active_.insert(reference.object.ino & ~kBufferBit);
+  if (UsedUp(*object)) active_.insert(reference.object);
   ContentRef content = object->content;
   return content;
 }
 
 void OwnedObjects::EndTake(const ObjectKey& key, bool got) {
   MutexLock lock(mutex_);
-  auto at = Lookup(key);
+  auto at = objects_.find(key);
   if (at == objects_.end()) return;
   if (!got && at->second.counted > 0) --at->second.counted;
   DropIfOver(at);
@@ -113,7 +133,7 @@ Result<OwnedObjects::Pull*> OwnedObjects::Join(Object* object, const PullTicket&
     pull.pieces_left = PiecesOf(object->reference.length);
     pull.served.resize(pull.pieces_left);
     found = object->pulls.emplace(ticket.id, std::move(pull)).first;
-    active_.insert(object->reference.object.ino & ~kBufferBit);
+    active_.insert(object->reference.object);
   }
   found->second.expires_wall_micros =
       std::max(found->second.expires_wall_micros, ticket.expires_wall_micros);
@@ -136,7 +156,7 @@ Result<ContentRef> OwnedObjects::BeginPiece(const Reference& reference, const Pu
 
 void OwnedObjects::EndPiece(const ObjectKey& key, const PullId& id, uint64_t offset) {
   MutexLock lock(mutex_);
-  auto at = Lookup(key);
+  auto at = objects_.find(key);
   if (at == objects_.end()) return;
   auto found = at->second.pulls.find(id);
   if (found == at->second.pulls.end()) return;
@@ -166,7 +186,7 @@ Result<OwnedObjects::Grant> OwnedObjects::BeginGrant(const Reference& reference,
 void OwnedObjects::EndPull(const ObjectKey& key, const PullTicket& ticket, bool complete,
                            bool keeps_copy) {
   MutexLock lock(mutex_);
-  auto at = Lookup(key);
+  auto at = objects_.find(key);
   if (at == objects_.end()) return;
   Object& object = at->second;
   auto found = object.pulls.find(ticket.id);
@@ -202,7 +222,7 @@ void OwnedObjects::Drop(Objects::iterator at) {
 Status OwnedObjects::Delete(const Reference& reference, const Asker& asker) {
   MutexLock lock(mutex_);
   F3_RETURN_IF_ERROR(Find(reference, asker).status());
-  Drop(Lookup(reference.object));
+  Drop(objects_.find(reference.object));
   return Status();
 }
 
@@ -219,6 +239,10 @@ Result<OwnedObjects::Info> OwnedObjects::Stat(const Reference& reference, const 
 void OwnedObjects::Sweep() {
   MutexLock lock(mutex_);
   const int64_t now = Now();
+  while (!adopted_by_expiry_.empty() && adopted_by_expiry_.begin()->first <= now) {
+    adopted_.erase(adopted_by_expiry_.begin()->second);
+    adopted_by_expiry_.erase(adopted_by_expiry_.begin());
+  }
   while (!by_expiry_.empty() && by_expiry_.begin()->first <= now) {
     Drop(objects_.find(by_expiry_.begin()->second));
   }
@@ -242,8 +266,8 @@ void OwnedObjects::DropLingering() {
 
 ContentRef OwnedObjects::OldestIdle(ObjectKey* key) {
   MutexLock lock(mutex_);
-  for (const Ino number : by_age_) {
-    const Object& object = objects_.at(number);
+  for (const ObjectKey& each : by_age_) {
+    const Object& object = objects_.at(each);
     if (object.content->memory_bytes() == 0 || object.content.use_count() > 1) continue;
     *key = object.reference.object;
     return object.content;
@@ -253,16 +277,22 @@ ContentRef OwnedObjects::OldestIdle(ObjectKey* key) {
 
 void OwnedObjects::Replace(const ObjectKey& key, const ContentRef& old, ContentRef copy) {
   MutexLock lock(mutex_);
-  auto at = Lookup(key);
+  auto at = objects_.find(key);
   if (at != objects_.end() && at->second.content == old) at->second.content = std::move(copy);
 }
 
-std::vector<OwnedObjects::Listed> OwnedObjects::List() {
+std::vector<OwnedObjects::Listed> OwnedObjects::Drain() {
   MutexLock lock(mutex_);
+  drained_ = true;
   std::vector<Listed> list;
-  for (const auto& [number, object] : objects_) {
-    if (!UsedUp(object)) list.push_back({object.reference, object.content, object.counted});
+  for (const auto& [key, object] : objects_) {
+    if (UsedUp(object) || object.reference.expires_wall_micros <= Now()) continue;
+    list.push_back({object.reference, object.content, object.counted});
   }
+  objects_.clear();
+  by_age_.clear();
+  by_expiry_.clear();
+  active_.clear();
   return list;
 }
 

@@ -69,6 +69,11 @@ class OwnedObjects {
   // Again when there are too many.
   Result<Reference> Add(ContentRef content, const Terms& terms);
 
+  // Takes up what another broker, or this node's before it restarted, has left.
+  void Adopt(const Reference& reference, ContentRef content, uint32_t counted);
+  // Whether it was, and has not expired since.
+  bool Adopted(const ObjectKey& object) const;
+
   // One retrieval by a function of this node, counted at once. EndTake says whether it got the
   // bytes; otherwise the retrieval is given back.
   Result<ContentRef> Take(const Reference& reference, const Asker& asker);
@@ -103,8 +108,9 @@ class OwnedObjects {
     ContentRef content;
     uint32_t counted = 0;
   };
-  // What can still be retrieved, for a drain.
-  std::vector<Listed> List();
+  // Gives up everything and says what can still be retrieved. From then on there is nothing here,
+  // and Unavailable says that.
+  std::vector<Listed> Drain();
   size_t count() const;
 
  private:
@@ -121,9 +127,9 @@ class OwnedObjects {
     std::map<PullId, Pull> pulls;
     std::vector<NodeId> holders;
     size_t next_holder = 0;
-    std::list<Ino>::iterator age;
+    std::list<ObjectKey>::iterator age;
   };
-  using Objects = std::unordered_map<Ino, Object>;
+  using Objects = std::unordered_map<ObjectKey, Object, ObjectKeyHash>;
 
   // The checks that every use of a reference goes through, in their order.
   Result<Object*> Find(const Reference& reference, const Asker& asker) F3_REQUIRES(mutex_);
@@ -132,17 +138,21 @@ class OwnedObjects {
   Result<Pull*> Join(Object* object, const PullTicket& ticket) F3_REQUIRES(mutex_);
   void DropIfOver(Objects::iterator at) F3_REQUIRES(mutex_);
   void Drop(Objects::iterator at) F3_REQUIRES(mutex_);
-  Objects::iterator Lookup(const ObjectKey& key) F3_REQUIRES(mutex_);
+  void Insert(Object object) F3_REQUIRES(mutex_);
   int64_t Now() const { return options_.clock->WallNanos() / 1000; }
 
   const Options options_;
   mutable Mutex mutex_;
+  bool drained_ F3_GUARDED_BY(mutex_) = false;
   Ino next_ F3_GUARDED_BY(mutex_) = 1;
   Objects objects_ F3_GUARDED_BY(mutex_);
-  std::list<Ino> by_age_ F3_GUARDED_BY(mutex_);
-  std::multimap<int64_t, Ino> by_expiry_ F3_GUARDED_BY(mutex_);
+  std::list<ObjectKey> by_age_ F3_GUARDED_BY(mutex_);
+  std::multimap<int64_t, ObjectKey> by_expiry_ F3_GUARDED_BY(mutex_);
   // Objects that have pulls, or are used up.
-  std::set<Ino> active_ F3_GUARDED_BY(mutex_);
+  std::set<ObjectKey> active_ F3_GUARDED_BY(mutex_);
+  // What was taken up, until it expires: once it is used up that is still what is said of it.
+  std::set<ObjectKey> adopted_ F3_GUARDED_BY(mutex_);
+  std::multimap<int64_t, ObjectKey> adopted_by_expiry_ F3_GUARDED_BY(mutex_);
 };
 
 }  // namespace f3::xdt

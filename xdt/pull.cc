@@ -36,12 +36,22 @@ bool MayPass(const Status& status) {
   }
 }
 
+// What the broker looks for the new owner on.
+Status MovedAway() {
+  return Status::RefEarlierEpoch("the node that held the buffer has stopped and left it to others");
+}
+
 }  // namespace
 
 Puller::Pull::Pull(Puller* puller, Want want, Done done)
     : puller_(puller), want_(std::move(want)), done_(std::move(done)) {
   randombytes_buf(id_.data(), id_.size());
   progress_micros_ = Now();
+}
+
+bool Puller::Pull::Moved() const {
+  const auto& moved = puller_->options_.moved;
+  return moved && want_.owner == want_.reference.owner && moved(want_.reference);
 }
 
 std::string Puller::Pull::Token(bool granted) const {
@@ -81,7 +91,8 @@ void Puller::Pull::RetryOrEnd(const Status& status, std::function<void()> again)
     auto submit = [self = shared_from_this(), again] {
       // Its address or epoch may be another by now.
       auto look = [self, again] {
-        self->puller_->options_.nodes->Ask(self->want_.reference.owner).status().PermitUnchecked();
+        if (self->Moved()) return self->Finish(MovedAway());
+        self->puller_->options_.nodes->Ask(self->want_.owner).status().PermitUnchecked();
         again();
       };
       if (!self->puller_->options_.work->TrySubmit(look)) again();
@@ -97,7 +108,7 @@ void Puller::Pull::Start() {
 }
 
 void Puller::Pull::AskGrant() {
-  WithPeer(want_.reference.owner, false, [self = shared_from_this()](const Peer& peer) {
+  WithPeer(want_.owner, false, [self = shared_from_this()](const Peer& peer) {
     ControlRequest request;
     request.token = self->Token(false);
     request.object = self->want_.reference.object;
@@ -135,7 +146,7 @@ void Puller::Pull::OnGrant(const Result<ControlResult>& grant) {
   {
     MutexLock lock(mutex_);
     const NodeId holder = static_cast<NodeId>(grant->value);
-    if (holder != want_.reference.owner && holder != puller_->options_.node) holder_ = holder;
+    if (holder != want_.owner && holder != puller_->options_.node) holder_ = holder;
   }
   Reserve();
 }
@@ -186,7 +197,7 @@ void Puller::Pull::Begin(BufferPool::Share share) {
 }
 
 void Puller::Pull::ReadWhole(const std::shared_ptr<BufferPool::Share>& share) {
-  WithPeer(want_.reference.owner, false, [self = shared_from_this(), share](const Peer& peer) {
+  WithPeer(want_.owner, false, [self = shared_from_this(), share](const Peer& peer) {
     const auto again = [self, share] { self->ReadWhole(share); };
     const uint32_t length = static_cast<uint32_t>(self->want_.reference.length);
     auto allocated = self->puller_->options_.buffers->Allocate(std::max<size_t>(length, 1), 0);
@@ -266,7 +277,7 @@ void Puller::Pull::Pump() {
 }
 
 void Puller::Pull::ReadPiece(size_t piece, std::shared_ptr<hwalloc::Buffer> buffer) {
-  NodeId from = want_.reference.owner;
+  NodeId from = want_.owner;
   bool granted = false;
   {
     MutexLock lock(mutex_);
@@ -344,7 +355,8 @@ void Puller::Pull::OnPieceFailed(size_t piece, bool relayed, const Status& statu
   puller_->options_.timers->After(kRetryMicros, [self = shared_from_this(), pump] {
     // The owner may have another address or epoch by now.
     auto look = [self, pump] {
-      self->puller_->options_.nodes->Ask(self->want_.reference.owner).status().PermitUnchecked();
+      if (self->Moved()) return self->EndPieces(MovedAway());
+      self->puller_->options_.nodes->Ask(self->want_.owner).status().PermitUnchecked();
       pump();
     };
     if (!self->puller_->options_.work->TrySubmit(look)) pump();
@@ -365,7 +377,7 @@ void Puller::Pull::TellOwner(bool complete, bool keeps_copy) {
     MutexLock lock(mutex_);
     if (std::exchange(told_, true)) return;
   }
-  auto peer = puller_->options_.nodes->Known(want_.reference.owner);
+  auto peer = puller_->options_.nodes->Known(want_.owner);
   if (!peer || puller_->stopping()) return;  // its ticket ends by itself
   ControlRequest request;
   request.token = Token(false);

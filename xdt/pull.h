@@ -23,6 +23,8 @@ class Puller::Pull : public std::enable_shared_from_this<Puller::Pull> {
   bool Shared() const { return want_.reference.allowance != 1; }
   bool OnePiece() const { return want_.reference.length <= kPieceBytes; }
   int64_t Now() const { return puller_->options_.clock->MonotonicMicros(); }
+  // Whether the owner has left the object to others.
+  bool Moved() const;
   // A fresh ticket with the reference.
   std::string Token(bool granted) const;
   // Finds the peer and calls `next` with it, on any thread.

@@ -24,10 +24,10 @@ void Puller::Control(ControlOp op, const Want& want,
                      std::function<void(Result<ControlResult>)> done) {
   auto ask = [this, op, want, done = std::move(done)] {
     Result<Peer> peer = Status::Unavailable("where the buffer's node is is not known");
-    if (auto known = options_.nodes->Known(want.reference.owner)) {
+    if (auto known = options_.nodes->Known(want.owner)) {
       peer = *known;
     } else {
-      peer = options_.nodes->Ask(want.reference.owner);
+      peer = options_.nodes->Ask(want.owner);
     }
     if (!peer.ok()) return done(peer.status());
     PullTicket ticket;
@@ -43,7 +43,7 @@ void Puller::Control(ControlOp op, const Want& want,
       if (!answer.status().Is(Code::kWrongEpoch)) return done(answer);
       // It has restarted; what it says of an old reference is the answer.
       auto again = [this, want, request, done] {
-        auto fresh = options_.nodes->Ask(want.reference.owner);
+        auto fresh = options_.nodes->Ask(want.owner);
         if (!fresh.ok()) return done(fresh.status());
         options_.engine->Control(*fresh, request, want.deadline_micros, done);
       };

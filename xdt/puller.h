@@ -50,6 +50,8 @@ class Puller {
     Timers* timers = nullptr;
     Clock* clock = Clock::Real();
     uint32_t window = 8;  // pieces of one pull in flight
+    // Whether the object has been left to others by its owner (DrainedStore). May be null.
+    std::function<bool(const Reference&)> moved;
   };
   struct Want {
     std::string text;  // the reference
@@ -58,6 +60,7 @@ class Puller {
     BufferPool::AccountRef account;  // who the memory is for
     int64_t deadline_micros = 0;     // monotonic
     bool stream = false;             // the deadline is that of the first bytes
+    NodeId owner = 0;                // whom to ask: the reference's owner, or who took it up
   };
   // Content when it is complete, Incoming of a stream.
   struct Got {

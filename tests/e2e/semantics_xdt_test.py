@@ -162,3 +162,19 @@ class Values(ClusterTest):
         self.assertEqual(done.returncode, 1)
         self.assertIn("no retrievals left", done.stderr)
         path.unlink()
+
+    def test_10_11_values_of_an_agent_that_was_stopped_can_still_be_got(self):
+        sender, there, third = self.functions(3, 2, 1)
+        values = [sender.put_random(size, seed=size, retrievals=3) for size in (100, 3 * MIB)]
+        self.c.stop_node(3)
+        try:
+            for reference, digest in values:
+                self.assertEqual(there.hash(reference), digest)
+                self.assertEqual(third.hash(reference), digest)
+        finally:
+            self.c.start_node(3)
+        (back,) = self.functions(3)
+        for reference, digest in values:
+            self.assertEqual(back.hash(reference), digest)
+            for function in (there, third, back):
+                self.assertEqual(function.code(f"f3.get({reference!r})"), EXHAUSTED)

@@ -222,5 +222,75 @@ TEST_F(PullTest, AHolderWithoutItsCopyIsPassedOver) {
   EXPECT_EQ(CodeOf([&] { three.Client().Get(reference); }), XDT_REF_EXHAUSTED);
 }
 
+// Brokers that leave their values behind when they shut down.
+class DrainTest : public BrokerTest {
+ protected:
+  std::unique_ptr<BrokerNode> Node(NodeId id) {
+    return std::make_unique<BrokerNode>(
+        id, &directory_, dir_.path(),
+        [this](Broker::Options* options) { options->drain_dir = dir_ / "drained"; });
+  }
+};
+
+TEST_F(DrainTest, OldReferencesResolveAfterTheOwnerHasRestarted) {
+  auto one = Node(1);
+  auto two = Node(2);
+  std::vector<std::string> references;
+  for (const size_t bytes : {size_t{0}, size_t{10}, 3 * kMiB}) {
+    references.push_back(one->Client().Put(Pattern(bytes), Times(3)));
+    EXPECT_TRUE(two->Client().Get(references.back()).text() == Pattern(bytes));
+  }
+  const std::string once = one->Client().Put("once");
+  EXPECT_EQ(one->Client().Get(once).text(), "once");
+  one->Restart();
+  size_t i = 0;
+  for (const size_t bytes : {size_t{0}, size_t{10}, 3 * kMiB}) {
+    const std::string& reference = references[i++];
+    EXPECT_TRUE(two->Client().Get(reference).text() == Pattern(bytes)) << bytes;
+    EXPECT_EQ(one->Client().Stat(reference).retrievals_left, 1u) << bytes;
+    EXPECT_TRUE(one->Client().Get(reference).text() == Pattern(bytes)) << bytes;
+    EXPECT_EQ(CodeOf([&] { two->Client().Get(reference); }), XDT_REF_EXHAUSTED) << bytes;
+    EXPECT_EQ(CodeOf([&] { one->Client().Get(reference); }), XDT_REF_EXHAUSTED) << bytes;
+  }
+  EXPECT_EQ(CodeOf([&] { one->Client().Get(once); }), XDT_REF_EARLIER_EPOCH);
+}
+
+TEST_F(DrainTest, OldReferencesResolveWhileTheOwnerIsAway) {
+  auto one = Node(1);
+  auto two = Node(2);
+  auto three = Node(3);
+  const std::string small = one->Client().Put("v", Times(3));
+  const std::string large = one->Client().Put(Pattern(3 * kMiB), Times(4));
+  one->broker->Shutdown();
+  one->engine->Shutdown();
+  EXPECT_EQ(two->Client().Get(small, 5000).text(), "v");
+  EXPECT_EQ(three->Client().Get(small, 5000).text(), "v");
+  EXPECT_TRUE(three->Client().Get(large, 5000).text() == Pattern(3 * kMiB));
+  EXPECT_TRUE(two->Client().Get(large, 5000).text() == Pattern(3 * kMiB));
+  EXPECT_EQ(two->Client().Get(small, 5000).text(), "v");
+  EXPECT_EQ(CodeOf([&] { two->Client().Get(small, 5000); }), XDT_REF_EXHAUSTED);
+  EXPECT_EQ(CodeOf([&] { three->Client().Get(small, 5000); }), XDT_REF_EXHAUSTED);
+  // The new owner shuts down in its turn.
+  three->Restart();
+  EXPECT_TRUE(two->Client().Get(large, 5000).text() == Pattern(3 * kMiB));
+}
+
+TEST_F(DrainTest, ADrainedValueIsScopedAndExpires) {
+  auto one = Node(1);
+  auto two = Node(2);
+  ASSERT_OK(two->broker->OpenSocket(dir_ / "other", {"other", ""}, 0600, 0));
+  const std::string reference = one->Client().Put("v");
+  Options brief;
+  brief.lifetime_ms = 100;
+  const std::string short_lived = one->Client().Put("v", brief);
+  one->Restart();
+  EXPECT_EQ(CodeOf([&] { Client(dir_ / "other").Get(reference); }), XDT_REF_OUT_OF_SCOPE);
+  EXPECT_TRUE(Eventually([&] {
+    const int code = CodeOf([&] { two->Client().Stat(short_lived); });
+    return code == XDT_REF_EXPIRED;
+  }));
+  EXPECT_EQ(two->Client().Get(reference).text(), "v");
+}
+
 }  // namespace
 }  // namespace f3::xdt
