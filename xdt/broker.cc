@@ -124,12 +124,12 @@ void BrokerImpl::OnClose(const ConnectionRef& connection) {
 void BrokerImpl::OnTick() {
   owned_.Sweep();
   puller_.Sweep();
-  if (pool_.Pump() > 0 && pool_.wanted_bytes() > 0) Reclaim();
+  if (pool_.Pump() > 0) Reclaim();
 }
 
 void BrokerImpl::Reclaim() {
   owned_.DropLingering();
-  puller_.DropCopies(pool_.wanted_bytes());
+  puller_.DropCopies(pool_.waiting_bytes());
   if (options_.spill_dir.empty() || pool_.wanted_bytes() == 0) return;
   if (reclaiming_.exchange(true)) return;
   const bool submitted = work_.TrySubmit([this] {

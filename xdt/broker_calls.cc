@@ -190,6 +190,11 @@ void BrokerImpl::AddObject(const CallRef& call, ContentRef content) {
 void BrokerImpl::Get(const CallRef& call) {
   auto reference = keys_.Open(call->text);
   if (!reference.ok()) return Fail(call, reference.status());
+  // Before it costs a retrieval.
+  if (reference->length > XDT_INLINE_BYTES) {
+    Status room = call->session->CheckRoomForView(reference->length);
+    if (!room.ok()) return Fail(call, room);
+  }
   if (reference->owner != options_.node) {
     return GetElsewhere(call, *reference, reference->owner);
   }

@@ -33,6 +33,12 @@ Result<uint64_t> Session::Add(ViewRef view) {
   return handle;
 }
 
+Status Session::CheckRoomForView(uint64_t bytes) {
+  MutexLock lock(mutex_);
+  if (views_.size() >= kMaxHandles || viewed_bytes_ + bytes > most_viewed_bytes_) return TooMany();
+  return Status();
+}
+
 Result<Filling> Session::TakeFilling(uint64_t handle) {
   MutexLock lock(mutex_);
   auto at = fillings_.find(handle);

@@ -74,6 +74,8 @@ class Session {
   // Again at the limits; Unavailable once the connection is over.
   Result<uint64_t> Add(Filling filling);
   Result<uint64_t> Add(ViewRef view);
+  // Again when a view of so many bytes would be too much.
+  Status CheckRoomForView(uint64_t bytes);
   // NotFound. Takes it out.
   Result<Filling> TakeFilling(uint64_t handle);
   // Null when there is none.

@@ -112,6 +112,11 @@ uint64_t BufferPool::wanted_bytes() const {
   return 0;
 }
 
+uint64_t BufferPool::waiting_bytes() const {
+  MutexLock lock(mutex_);
+  return waiting_.empty() ? 0 : waiting_.front().bytes;
+}
+
 uint64_t BufferPool::used_bytes() const {
   MutexLock lock(mutex_);
   return used_bytes_;

@@ -70,6 +70,8 @@ class BufferPool {
   void FailWaits(const Status& status);
   // What those who wait for the pool lack, in bytes; 0 when nobody does.
   uint64_t wanted_bytes() const;
+  // What the first of those who wait asked for, whatever it is that it waits for.
+  uint64_t waiting_bytes() const;
 
   uint64_t capacity_bytes() const { return options_.capacity_bytes; }
   uint64_t used_bytes() const;

@@ -108,6 +108,7 @@ void Connection::Shut() {
 Status SocketServer::Start() {
   epoll_.Reset(::epoll_create1(EPOLL_CLOEXEC));
   wake_.Reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  spare_.Reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!epoll_.valid() || !wake_.valid()) return Status::FromErrno(errno, "start the XDT sockets");
   epoll_event event{};
   event.events = EPOLLIN;
@@ -210,6 +211,13 @@ void SocketServer::Accept(uint64_t id) {
     auto at = sockets_.find(id);
     if (at == sockets_.end()) return;
     UniqueFd fd(::accept4(at->second.fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!fd.valid() && (errno == EMFILE || errno == ENFILE)) {
+      // Left pending it would wake the thread for ever.
+      spare_.Reset();
+      fd.Reset(::accept4(at->second.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      fd.Reset();
+      spare_.Reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    }
     if (!fd.valid()) return;
     if (at->second.connections >= kMaxConnections) return;
     epoll_event event{};

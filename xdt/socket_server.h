@@ -107,6 +107,7 @@ class SocketServer {
   Handler* const handler_;
   UniqueFd epoll_;
   UniqueFd wake_;
+  UniqueFd spare_;  // given up to refuse a connection when there are no descriptors left
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 

@@ -16,6 +16,8 @@ MALFORMED, NOT_AUTHENTIC, EXPIRED, EXHAUSTED, OUT_OF_SCOPE, EARLIER_EPOCH = rang
 
 class Values(ClusterTest):
 
+    TIME_LIMIT = 240
+
     def functions(self, *nodes):
         return [self.enterContext(Function(self.c, node)) for node in nodes]
 

@@ -148,6 +148,8 @@ class Patterns(ClusterTest):
 class Killed(ClusterTest):
     """SIGKILL and SIGSTOP of each party: bytes or an error in time, and no memory left behind."""
 
+    TIME_LIMIT = 240
+
     DEADLINE = 6
 
     def get_while(self, harm, sig, sender_node=1, receiver_node=2):

@@ -16,14 +16,6 @@
 
 #include "xdt.h"
 
-struct xdt_slot {
-  uint64_t id;
-  int done;
-  int code; /* when no reply can come any more */
-  struct xdt_answer* answer;
-  struct xdt_slot* next;
-};
-
 static __thread char last_message[512];
 
 /* Every channel of the process: a child made by fork must close the sockets that it inherited, or
@@ -357,15 +349,23 @@ static int start_call(struct xdt_channel* c, struct xdt_request* head, const cha
   }
 }
 
-int xdt_channel_call(struct xdt_channel* c, struct xdt_request* head, const char* text,
-                     const void* data, int64_t deadline_us, uint64_t* generation,
-                     struct xdt_answer* answer) {
-  struct xdt_slot slot = {0, 0, 0, answer, NULL};
+int xdt_channel_start(struct xdt_channel* c, struct xdt_request* head, const char* text,
+                      const void* data, int64_t deadline_us, uint64_t* generation,
+                      struct xdt_answer* answer, struct xdt_slot* slot) {
+  memset(slot, 0, sizeof(*slot));
+  slot->answer = answer;
   pthread_mutex_lock(&c->mutex);
-  int code = start_call(c, head, text, data, deadline_us, generation, &slot);
-  while (code == 0 && !slot.done) {
+  const int code = start_call(c, head, text, data, deadline_us, generation, slot);
+  pthread_mutex_unlock(&c->mutex);
+  return code;
+}
+
+int xdt_channel_wait(struct xdt_channel* c, struct xdt_slot* slot, int64_t deadline_us) {
+  int code = 0;
+  pthread_mutex_lock(&c->mutex);
+  while (code == 0 && !slot->done) {
     if (xdt_now_us() >= deadline_us) {
-      remove_slot(c, &slot);
+      remove_slot(c, slot);
       code = xdt_fail(XDT_TIMEOUT, "the broker did not answer in time");
     } else if (c->reading) {
       wait_change(c, deadline_us);
@@ -373,9 +373,17 @@ int xdt_channel_call(struct xdt_channel* c, struct xdt_request* head, const char
       read_one(c, deadline_us);
     }
   }
-  if (code == 0 && slot.code != 0) code = xdt_fail(slot.code, "the broker is gone");
+  if (code == 0 && slot->code != 0) code = xdt_fail(slot->code, "the broker is gone");
   pthread_mutex_unlock(&c->mutex);
   return code;
+}
+
+int xdt_channel_call(struct xdt_channel* c, struct xdt_request* head, const char* text,
+                     const void* data, int64_t deadline_us, uint64_t* generation,
+                     struct xdt_answer* answer) {
+  struct xdt_slot slot;
+  const int code = xdt_channel_start(c, head, text, data, deadline_us, generation, answer, &slot);
+  return code != 0 ? code : xdt_channel_wait(c, &slot, deadline_us);
 }
 
 void xdt_channel_tell(struct xdt_channel* c, struct xdt_request* head, uint64_t generation) {

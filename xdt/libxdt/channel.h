@@ -19,7 +19,14 @@ struct xdt_answer {
   char* bytes; /* text, then data; malloc'ed; may be NULL when both are empty */
 };
 
-struct xdt_slot;
+/* A call under way. Its owner does not move it until it is waited for. */
+struct xdt_slot {
+  uint64_t id;
+  int done;
+  int code; /* when no reply can come any more */
+  struct xdt_answer* answer;
+  struct xdt_slot* next;
+};
 
 struct xdt_channel {
   char path[108];
@@ -47,6 +54,11 @@ void xdt_channel_destroy(struct xdt_channel* c);
 int xdt_channel_call(struct xdt_channel* c, struct xdt_request* head, const char* text,
                      const void* data, int64_t deadline_us, uint64_t* generation,
                      struct xdt_answer* answer);
+/* The same in two steps: start sends, wait waits. A slot that was started must be waited for. */
+int xdt_channel_start(struct xdt_channel* c, struct xdt_request* head, const char* text,
+                      const void* data, int64_t deadline_us, uint64_t* generation,
+                      struct xdt_answer* answer, struct xdt_slot* slot);
+int xdt_channel_wait(struct xdt_channel* c, struct xdt_slot* slot, int64_t deadline_us);
 /* Sends a request that has no reply, if the connection is still that one. */
 void xdt_channel_tell(struct xdt_channel* c, struct xdt_request* head, uint64_t generation);
 

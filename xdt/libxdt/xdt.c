@@ -363,37 +363,51 @@ int xdt_get_stream(xdt* x, const char* ref, int timeout_ms, xdt_view** out) {
   return get(x, ref, timeout_ms, 1, out);
 }
 
+/* One of several gets under way. */
+struct batch_item {
+  struct xdt_slot slot;
+  struct xdt_answer answer;
+  uint64_t generation;
+};
+
+static int finish_item(xdt* x, struct batch_item* item, int64_t deadline_us, xdt_view** out) {
+  int code = xdt_channel_wait(&x->channel, &item->slot, deadline_us);
+  if (code != 0) return code;
+  xdt_view* v = NULL;
+  code = view_of(&item->answer, &v);
+  if (v != NULL) {
+    v->x = x;
+    v->generation = item->generation;
+  }
+  if (code != 0) {
+    xdt_release(v);
+    return code;
+  }
+  *out = v;
+  return 0;
+}
+
 int xdt_get_many(xdt* x, const char* const* refs, size_t count, int timeout_ms, xdt_view** views,
                  int* codes) {
-  /* All are under way at once, each on a connection of its own, a bounded number of them. */
   enum { WINDOW = 32 };
+  struct batch_item items[WINDOW];
   int first = 0;
-  xdt_async* running[WINDOW];
-  const int64_t start = xdt_now_us();
+  const int64_t end_us = xdt_now_us() + micros(timeout_ms);
   for (size_t begin = 0; begin < count; begin += WINDOW) {
     const size_t n = count - begin < WINDOW ? count - begin : WINDOW;
-    const int64_t left = timeout_ms - (xdt_now_us() - start) / 1000;
+    const int64_t left_us = end_us - xdt_now_us();
     for (size_t i = 0; i < n; ++i) {
+      struct xdt_request head;
+      fill_get(&head, left_us < 0 ? 0 : (int)(left_us / 1000), 0);
       views[begin + i] = NULL;
-      running[i] = NULL;
-      codes[begin + i] = xdt_get_async(x, refs[begin + i], left < 0 ? 0 : (int)left, &running[i]);
+      items[i].generation = 0;
+      codes[begin + i] =
+          xdt_channel_start(&x->channel, &head, refs[begin + i], NULL, end_us + GRACE_US,
+                            &items[i].generation, &items[i].answer, &items[i].slot);
     }
     for (size_t i = 0; i < n; ++i) {
       int* code = &codes[begin + i];
-      if (*code == 0) {
-        struct xdt_answer answer;
-        *code = xdt_receive(running[i]->socket, running[i]->deadline_us, &answer);
-        xdt_view* v = NULL;
-        if (*code == 0) *code = view_of(&answer, &v);
-        if (v != NULL) v->socket = running[i]->socket;
-        if (v == NULL) close(running[i]->socket);
-        free(running[i]);
-        if (*code != 0) {
-          xdt_release(v);
-        } else {
-          views[begin + i] = v;
-        }
-      }
+      if (*code == 0) *code = finish_item(x, &items[i], end_us + GRACE_US, &views[begin + i]);
       if (*code != 0 && first == 0) first = *code;
     }
   }
