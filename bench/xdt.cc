@@ -12,7 +12,7 @@
 
 #include "bench/bench.h"
 #include "bench/redis.h"
-#include "cli/daemon_config.h"
+#include "cli/xdt_socket.h"
 #include "common/clock.h"
 
 namespace f3::bench {

@@ -7,6 +7,8 @@
 #include <set>
 #include <utility>
 
+#include "cli/xdt_socket.h"
+
 namespace f3::cli {
 namespace {
 
@@ -63,12 +65,6 @@ Status CheckHostPort(const std::string& text) {
     return Status::BadConfig("\"" + text + "\" is not HOST:PORT");
   }
   return Status();
-}
-
-std::string XdtSocketBeside(const std::string& control_socket) {
-  std::string path = control_socket;
-  if (path.ends_with(".sock")) path.resize(path.size() - 5);
-  return path + ".xdt.sock";
 }
 
 void MetaConfig::Declare(Settings* settings) {

@@ -63,9 +63,6 @@ Result<MountSource> ParseMountSource(const std::string& text);
 Status ParseVolume(const std::string& text, std::string* volume, std::string* subtree);
 // OK for "HOST:PORT".
 Status CheckHostPort(const std::string& text);
-// Where a node agent with this control socket has its socket for functions, unless told otherwise:
-// NAME.xdt.sock for NAME.sock.
-std::string XdtSocketBeside(const std::string& control_socket);
 
 }  // namespace f3::cli
 

@@ -13,10 +13,8 @@
 #include <memory>
 
 #include "cli/commands.h"
-#include "cli/control.h"
-#include "cli/daemon_config.h"
-#include "cli/settings.h"
 #include "cli/target.h"
+#include "cli/xdt_socket.h"
 #include "common/unique_fd.h"
 #include "common/units.h"
 #include "xdt/libxdt/xdt.h"
