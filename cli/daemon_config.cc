@@ -1,5 +1,6 @@
 #include "cli/daemon_config.h"
 
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -179,7 +180,9 @@ Status NodeConfig::Check() {
   F3_RETURN_IF_ERROR(NeedFile("durable", agent.durable_dir));
   F3_RETURN_IF_ERROR(NeedFile("bind", agent.bind_address));
   if (agent.xdt_socket.empty() && !agent.control_socket.empty()) {
-    agent.xdt_socket = XdtSocketBeside(agent.control_socket);
+    // Not where no socket's path may be that long: then there is none unless it is named.
+    const std::string beside = XdtSocketBeside(agent.control_socket);
+    if (beside.size() < sizeof(sockaddr_un::sun_path)) agent.xdt_socket = beside;
   }
   if (agent.xdt_namespace.empty()) return Status::BadConfig("xdt_namespace is empty");
   std::set<std::string> dirs;

@@ -27,8 +27,8 @@ constexpr size_t kWriteBytes = 1 << 20;
 constexpr int kVersionTries = 5;
 
 struct Client {
-  ~Client() { xdt_close(xdt); }
-  xdt* xdt = nullptr;
+  ~Client() { xdt_close(handle); }
+  xdt* handle = nullptr;
 };
 
 struct Args {
@@ -61,7 +61,7 @@ std::string FindSocket(const Args& args) {
 }
 
 Status Open(const std::string& socket, Client* client) {
-  return FromXdt(xdt_open(socket.empty() ? nullptr : socket.c_str(), &client->xdt));
+  return FromXdt(xdt_open(socket.empty() ? nullptr : socket.c_str(), &client->handle));
 }
 
 Result<std::string> PutFd(const Args& args, Client* client, int fd) {
@@ -74,7 +74,7 @@ Result<std::string> PutFd(const Args& args, Client* client, int fd) {
   options.action = args.action.empty() ? nullptr : args.action.c_str();
   char reference[XDT_REF_CHARS];
   F3_RETURN_IF_ERROR(
-      FromXdt(xdt_put_fd(client->xdt, fd, kMostBytes, &options, args.timeout_ms(), reference)));
+      FromXdt(xdt_put_fd(client->handle, fd, kMostBytes, &options, args.timeout_ms(), reference)));
   return std::string(reference);
 }
 
@@ -121,7 +121,7 @@ Status Get(const Args& args) {
   F3_RETURN_IF_ERROR(Open(FindSocket(args), &client));
   xdt_view* raw = nullptr;
   F3_RETURN_IF_ERROR(
-      FromXdt(xdt_get_stream(client.xdt, args.path.c_str(), args.timeout_ms(), &raw)));
+      FromXdt(xdt_get_stream(client.handle, args.path.c_str(), args.timeout_ms(), &raw)));
   std::unique_ptr<xdt_view, decltype(&xdt_release)> view(raw, xdt_release);
   if (args.output.empty()) return CopyOut(view.get(), STDOUT_FILENO, args, "standard output");
   UniqueFd file(::open(args.output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
@@ -159,7 +159,7 @@ Result<std::string> PutVersion(const Args& args, Client* client) {
         Attribute(again.get(), "user.f3.state") != "writing") {
       return reference;
     }
-    xdt_delete(client->xdt, reference.c_str(), args.timeout_ms());
+    xdt_delete(client->handle, reference.c_str(), args.timeout_ms());
   }
   return Status::Busy(args.path + " changes all the time");
 }
