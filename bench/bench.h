@@ -51,6 +51,8 @@ Result<Report> RunRand(const Options& options);
 Result<Report> RunMeta(const Options& options);
 Result<Report> RunPull(const Options& options);
 Result<Report> RunFollow(const Options& options);
+Result<Report> RunXdt(const Options& options);
+Result<Report> RunPatterns(const Options& options);
 // What follow's reader process runs: reads `path` to its end, then writes when that was and how
 // many bytes there were to `report`.
 Status ReadToEnd(const std::string& path, const std::string& report);

@@ -20,11 +20,26 @@ const char* Name(storage::Role role) {
   }
 }
 
+json XdtJson(const xdt::Broker::Counters& counters) {
+  return {{"objects", counters.objects},
+          {"connections", counters.connections},
+          {"puts", counters.puts},
+          {"gets", counters.gets},
+          {"pulls", counters.pulls},
+          {"refused", counters.refused},
+          {"put_bytes", counters.put_bytes},
+          {"got_bytes", counters.got_bytes},
+          {"pulled_bytes", counters.pulled_bytes},
+          {"served_bytes", counters.served_bytes},
+          {"spilled_bytes", counters.spilled_bytes}};
+}
+
 json AgentStatus(fs::NodeAgent* agent, const std::string& metadata_server) {
   json out = {{"metadata_server", metadata_server},
               {"connected", agent->connected()},
               {"usage", UsageJson(agent->Usage())},
               {"upcalls", agent->Requests()},
+              {"xdt", XdtJson(agent->XdtCounters())},
               {"mounts", json::array()},
               {"memory", json::array()}};
   for (const fs::MountOptions& mount : agent->Mounts()) {
@@ -70,6 +85,19 @@ Result<json> DescribeObject(fs::NodeAgent* agent, const json& request) {
               {"writing", info.writing}};
 }
 
+// Opens or closes the socket of one sandbox.
+Result<json> ChangeXdtSocket(fs::NodeAgent* agent, const json& request, bool open) {
+  const std::string path = request.at("path");
+  if (!open) {
+    F3_RETURN_IF_ERROR(agent->CloseXdtSocket(path));
+    return json{{"path", path}};
+  }
+  const xdt::Scope scope = {request.at("namespace"), request.value("action", "")};
+  F3_RETURN_IF_ERROR(agent->OpenXdtSocket(path, scope, request.value("mode", mode_t{0600}),
+                                          request.value("limit_bytes", uint64_t{0})));
+  return json{{"path", path}};
+}
+
 }  // namespace
 
 json UsageJson(const meta::NodeUsage& usage) {
@@ -92,6 +120,8 @@ Result<json> AnswerAgentControl(fs::NodeAgent* agent, const std::string& metadat
   const std::string op = request.at("op");
   if (op == "status") return AgentStatus(agent, metadata_server);
   if (op == "verify") return VerifyObjects(agent, request.value("repair", false));
+  if (op == "xdt_open") return ChangeXdtSocket(agent, request, true);
+  if (op == "xdt_close") return ChangeXdtSocket(agent, request, false);
   if (op == "stat") return DescribeObject(agent, request);
   return Status::InvalidArgument("a node agent knows no operation \"" + op + "\"");
 }

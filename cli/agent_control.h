@@ -11,8 +11,10 @@
 namespace f3::cli {
 
 // Operations: "status" (mounts, usage, memory, connection), "verify" ("repair": true removes
-// corrupted copies) and "stat" ("ino", "incarnation": the object here). InvalidArgument for others;
-// a field of the wrong type throws json::exception (see ControlHandler). Thread-safe.
+// corrupted copies), "stat" ("ino", "incarnation": the object here), "xdt_open" ("path",
+// "namespace", "action", "mode", "limit_bytes": the XDT socket of a sandbox) and "xdt_close"
+// ("path"). InvalidArgument for others; a field of the wrong type throws json::exception (see
+// ControlHandler). Thread-safe.
 Result<nlohmann::json> AnswerAgentControl(fs::NodeAgent* agent, const std::string& metadata_server,
                                           const nlohmann::json& request);
 

@@ -153,7 +153,11 @@ void AddBench(CLI::App* app, int* exit_code) {
         Entry{"meta", "Create, stat and unlink small files, against the tier's directory",
               bench::RunMeta},
         Entry{"pull", "First read of a file on another node, against iperf3", bench::RunPull},
-        Entry{"follow", "A reader on another node that follows a writer", bench::RunFollow}}) {
+        Entry{"follow", "A reader on another node that follows a writer", bench::RunFollow},
+        Entry{"xdt", "A value from function to function by reference, against Redis",
+              bench::RunXdt},
+        Entry{"patterns", "Scatter, gather and broadcast of values, against Redis",
+              bench::RunPatterns}}) {
     auto options = std::make_shared<BenchOptions>();
     CLI::App* sub = command->add_subcommand(entry.name, entry.help);
     AddDirFlag(sub, &options->dir);

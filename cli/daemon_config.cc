@@ -1,11 +1,14 @@
 #include "cli/daemon_config.h"
 
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <set>
 #include <utility>
+
+#include "cli/xdt_socket.h"
 
 namespace f3::cli {
 namespace {
@@ -121,6 +124,16 @@ void NodeConfig::Declare(Settings* settings) {
                   "Registered transfer buffers (default: 64M)");
   settings->Micros("delay", &agent.injected_delay_micros, 0, 10 * kSecond,
                    "Delay each transfer by this much, for experiments");
+  settings->Path("xdt", &agent.xdt_socket,
+                 "Socket that functions pass values through (default: beside the control socket, "
+                 "NAME.xdt.sock for NAME.sock)");
+  settings->Text("xdt_namespace", &agent.xdt_namespace,
+                 "Namespace of those who use that socket (default: default)");
+  settings->Bytes("xdt_memory", &agent.xdt_memory_bytes, kMiB, kHuge,
+                  "Most memory of such values (default: 512M)");
+  settings->Flag("xdt_spill", &agent.xdt_spill,
+                 "Move such values to the disk tier's file system when memory is short, instead of "
+                 "making their senders wait");
   settings->Path("log", &log, "Log file (default: standard error)");
   settings->Choice(
       "log_level", {"trace", "debug", "info", "warn", "error"},
@@ -166,6 +179,12 @@ Status NodeConfig::Check() {
   F3_RETURN_IF_ERROR(NeedFile("state", agent.state_dir));
   F3_RETURN_IF_ERROR(NeedFile("durable", agent.durable_dir));
   F3_RETURN_IF_ERROR(NeedFile("bind", agent.bind_address));
+  if (agent.xdt_socket.empty() && !agent.control_socket.empty()) {
+    // Not where no socket's path may be that long: then there is none unless it is named.
+    const std::string beside = XdtSocketBeside(agent.control_socket);
+    if (beside.size() < sizeof(sockaddr_un::sun_path)) agent.xdt_socket = beside;
+  }
+  if (agent.xdt_namespace.empty()) return Status::BadConfig("xdt_namespace is empty");
   std::set<std::string> dirs;
   for (const auto& mount : agent.mounts) {
     if (mount.dir.empty()) return Status::BadConfig("a mount has no dir");

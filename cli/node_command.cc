@@ -1,4 +1,5 @@
 // f3 node: the node agent as a daemon; and what operators do with nodes.
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -55,6 +56,14 @@ void PublishControlSocket(const fs::AgentOptions& agent, bool add) {
   }
 }
 
+// Each buffer of a function is a descriptor of this process.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 Status Serve(NodeOptions* options) {
   NodeConfig& config = options->config;
   F3_RETURN_IF_ERROR(LoadSettings(options->config_file, &options->settings));
@@ -62,6 +71,7 @@ Status Serve(NodeOptions* options) {
   F3_RETURN_IF_ERROR(InitLog(config.agent.name, config.log_level, config.log));
   F3_ASSIGN_OR_RETURN(ClusterKey key, ClusterKey::FromFile(config.secret));
   BlockStopSignals();
+  RaiseFileLimit();
   F3_ASSIGN_OR_RETURN(std::unique_ptr<fs::NodeAgent> agent,
                       fs::NodeAgent::Start(config.agent, key));
   std::unique_ptr<ControlThread> control;

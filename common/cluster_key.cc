@@ -89,6 +89,11 @@ Status ClusterKey::CreateFile(const std::string& path) {
   return Status();
 }
 
+std::array<unsigned char, 32> ClusterKey::reference_root() const {
+  const auto* key = reinterpret_cast<const char*>(capability_key_.data());
+  return Derive({key, capability_key_.size()}, "f3 reference 1");
+}
+
 bool ClusterKey::IsBearer(std::string_view text) const {
   return text.size() == bearer_.size() &&
          sodium_memcmp(text.data(), bearer_.data(), text.size()) == 0;

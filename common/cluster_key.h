@@ -1,8 +1,9 @@
 // ClusterKey: what is derived from the cluster's secret. Immutable after construction and
 // thread-safe. The secret itself never leaves the file it was read from.
 //
-// Two uses: the bearer that every gRPC call carries, and capabilities: short-lived tokens made by
-// the metadata server and checked at the owner of the data (BLAKE2b keyed hashes, libsodium).
+// Three uses: the bearer that every gRPC call carries; capabilities: short-lived tokens made by the
+// metadata server and checked at the owner of the data (BLAKE2b keyed hashes, libsodium); and the
+// root of the keys that seal references (xdt/reference.h).
 #ifndef F3_COMMON_CLUSTER_KEY_H_
 #define F3_COMMON_CLUSTER_KEY_H_
 
@@ -44,6 +45,9 @@ class ClusterKey {
   // TokenInvalid when it was not made with this key, TokenExpired when its time is over at
   // `now_wall_nanos`. The caller compares node, object and right with what is asked.
   Result<Capability> Open(std::string_view token, int64_t now_wall_nanos) const;
+
+  // The root of the keys that references are sealed with.
+  std::array<unsigned char, 32> reference_root() const;
 
   static constexpr size_t kTokenBytes = 1 + 8 + 4 + 8 + 8 + 1 + 8 + 32;
 

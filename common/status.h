@@ -64,7 +64,13 @@ namespace f3 {
   X(TokenExpired, 404, EACCES)      \
   X(Checksum, 405, EIO)             \
   X(WriterVanished, 406, EIO)       \
-  X(BadMessage, 407, EBADMSG)
+  X(BadMessage, 407, EBADMSG)       \
+  X(RefMalformed, 408, EINVAL)      \
+  X(RefNotAuthentic, 409, EACCES)   \
+  X(RefExpired, 410, ETIME)         \
+  X(RefExhausted, 411, ENOENT)      \
+  X(RefOutOfScope, 412, EPERM)      \
+  X(RefEarlierEpoch, 413, ESTALE)
 
 enum class Code : int {
   kOk = 0,

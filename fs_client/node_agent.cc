@@ -13,11 +13,14 @@
 #include "fs_client/file_manager.h"
 #include "fs_client/fuse_session.h"
 #include "fs_client/garbage_collector.h"
+#include "fs_client/node_directory.h"
 #include "hwalloc/buffer_arena.h"
 #include "metadata/client.h"
 #include "storage_nodes/data_server.h"
 #include "storage_nodes/durable_store.h"
 #include "storage_nodes/fetcher.h"
+#include "xdt/broker.h"
+#include "xdt/handler_router.h"
 #include "xdt/transfer_engine.h"
 
 namespace f3::fs {
@@ -60,6 +63,12 @@ class Agent : public NodeAgent, public meta::SessionListener {
     return object->info();
   }
   Result<std::vector<std::string>> Verify(bool repair) override { return objects_->Verify(repair); }
+  Status OpenXdtSocket(const std::string& path, const xdt::Scope& scope, mode_t mode,
+                       uint64_t limit_bytes) override {
+    return broker_->OpenSocket(path, scope, mode, limit_bytes);
+  }
+  Status CloseXdtSocket(const std::string& path) override { return broker_->CloseSocket(path); }
+  xdt::Broker::Counters XdtCounters() override { return broker_->counters(); }
   void Wait() override;
   Status Stop() override;
 
@@ -83,6 +92,7 @@ class Agent : public NodeAgent, public meta::SessionListener {
 
   Status OpenStores();
   Status Connect();
+  Status OpenBroker();
   std::vector<SessionRef> Sessions();
   void SetCaching();
   void MountEnded(const std::string& dir);
@@ -96,9 +106,15 @@ class Agent : public NodeAgent, public meta::SessionListener {
   std::unique_ptr<storage::ObjectStore> objects_;
   std::unique_ptr<storage::DurableStore> durable_;
   std::unique_ptr<storage::DataServer> data_;
+  std::unique_ptr<xdt::HandlerRouter> router_;
   std::unique_ptr<xdt::TransferEngine> engine_;
   std::unique_ptr<storage::Fetcher> fetcher_;
   std::unique_ptr<meta::MetaClient> meta_;
+  std::unique_ptr<MetaDirectory> nodes_;
+  std::unique_ptr<xdt::Broker> broker_;
+  // Of the first registration: what the broker holds is of this start, whatever sessions follow.
+  std::atomic<NodeId> node_{0};
+  std::atomic<Epoch> epoch_{0};
   std::unique_ptr<FileManager> files_;
   std::atomic<FileManager*> ready_files_{nullptr};  // for events, which may come before Start ends
 
@@ -146,7 +162,8 @@ Status Agent::Connect() {
   engine.bind_address = options_.bind_address;
   engine.injected_delay_micros = options_.injected_delay_micros;
   engine.buffers = buffers_.get();
-  engine.handler = data_.get();
+  router_ = std::make_unique<xdt::HandlerRouter>(data_.get());
+  engine.handler = router_.get();
   F3_ASSIGN_OR_RETURN(engine_, xdt::TransferEngine::Create(engine));
   storage::Fetcher::Options fetcher;
   fetcher.objects = objects_.get();
@@ -165,9 +182,31 @@ Status Agent::Connect() {
   return Status();
 }
 
+Status Agent::OpenBroker() {
+  nodes_ = std::make_unique<MetaDirectory>(meta_.get());
+  xdt::Broker::Options broker;
+  broker.name = options_.name;
+  broker.node = node_;
+  broker.epoch = epoch_;
+  broker.reference_root = key_.reference_root();
+  broker.memory_bytes = options_.xdt_memory_bytes;
+  if (options_.xdt_spill) broker.spill_dir = options_.state_dir;
+  broker.drain_dir = options_.durable_dir + "/xdt";
+  broker.engine = engine_.get();
+  broker.buffers = buffers_.get();
+  broker.nodes = nodes_.get();
+  F3_ASSIGN_OR_RETURN(broker_, xdt::Broker::Create(broker));
+  router_->SetBuffers(broker_.get());
+  F3_RETURN_IF_ERROR(ledger_.Grant("functions' buffers", broker_->memory_bytes(),
+                                   [this] { return broker_->used_bytes(); }));
+  if (options_.xdt_socket.empty()) return Status();
+  return broker_->OpenSocket(options_.xdt_socket, {options_.xdt_namespace, ""}, 0660, 0);
+}
+
 Status Agent::Open() {
   F3_RETURN_IF_ERROR(OpenStores());
   F3_RETURN_IF_ERROR(Connect());
+  F3_RETURN_IF_ERROR(OpenBroker());
   FileManager::Options files;
   files.meta = meta_.get();
   files.objects = objects_.get();
@@ -374,6 +413,7 @@ Status Agent::Stop() {
     stopped_ = true;
   }
   StopKeeper();
+  if (broker_ != nullptr) broker_->Shutdown();
   for (const MountOptions& mount : Mounts()) Unmount(mount.dir).PermitUnchecked();
   Status status;
   if (files_ != nullptr) files_->Shutdown();
@@ -432,6 +472,10 @@ void Agent::OnExpired() {
 }
 
 void Agent::OnRegistered(const meta::RegisterReply& reply) {
+  if (epoch_ == 0) {
+    node_ = reply.node();
+    epoch_ = reply.epoch();
+  }
   engine_->SetEpoch(reply.epoch());
   data_->SetNode(reply.node());
   FileManager* files = ready_files_;

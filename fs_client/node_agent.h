@@ -14,6 +14,7 @@
 #include "metadata/metadata.pb.h"
 #include "storage_nodes/ledger.h"
 #include "storage_nodes/object_store.h"
+#include "xdt/broker.h"
 
 namespace f3::fs {
 
@@ -46,6 +47,11 @@ struct AgentOptions {
   uint64_t memory_bytes = 0;  // grant of the memory tier (for messages; tmpfs enforces it)
   uint64_t disk_bytes = 0;    // 0: what the file system has, less 5 %
   int64_t injected_delay_micros = 0;
+  // XDT: buffers of functions. The socket is that of the node's own namespace; empty: none.
+  std::string xdt_socket;
+  std::string xdt_namespace = "default";
+  uint64_t xdt_memory_bytes = 512ull << 20;  // all buffers together
+  bool xdt_spill = false;                    // to the disk tier's file system, when they fill that
   std::vector<MountOptions> mounts;
 };
 
@@ -74,6 +80,11 @@ class NodeAgent {
   // Reads every sealed object and compares checksums; returns what is wrong. Corrupted copies are
   // removed when `repair`.
   virtual Result<std::vector<std::string>> Verify(bool repair) = 0;
+  // The socket of one sandbox: what connects there is this namespace and action (xdt/broker.h).
+  virtual Status OpenXdtSocket(const std::string& path, const xdt::Scope& scope, mode_t mode,
+                               uint64_t limit_bytes) = 0;
+  virtual Status CloseXdtSocket(const std::string& path) = 0;
+  virtual xdt::Broker::Counters XdtCounters() = 0;
   // Returns when a mount was ended from outside (umount) and none is left, or Stop was called.
   virtual void Wait() = 0;
   // Unmounts, publishes, spills the memory tier's homes to disk, ends the session.

@@ -72,6 +72,11 @@ enum class ControlOp : uint8_t {
   kSync = 4,      // publish (and for durable files make durable) what was written
   kSeekData = 5,  // from `a`; result in `value`, NotFound past the end
   kSeekHole = 6,
+  // Of buffers of functions (xdt/broker.h); the token is a reference and a ticket.
+  kGrant = 7,         // count this pull; `value`: the node to pull from
+  kEndPull = 8,       // `c`: kPullComplete, kPullKeepsCopy
+  kDeleteBuffer = 9,  // no retrieval any more
+  kStatBuffer = 10,   // `value`: retrievals left, object_bytes, mtime_ns: microseconds of expiry
 };
 
 struct ControlRequest : ObjectRequest {

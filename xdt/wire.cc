@@ -120,7 +120,7 @@ Result<Message> DecodeRequest(Reader in) {
   in.Number(&m.epoch);
   in.Number(&m.patience_micros);
   in.Choice(&m.operation, Operation::kControl);
-  in.Choice(&m.control, ControlOp::kSeekHole);
+  in.Choice(&m.control, ControlOp::kStatBuffer);
   in.Flag(&m.follow);
   in.Flag(&m.append);
   in.Flag(&m.bytes_inline);

@@ -45,6 +45,15 @@ class Bench(unittest.TestCase):
     def test_follow(self):
         self.measure("follow", "--bytes", "32M")
 
+    def test_xdt(self):
+        report = self.measure("xdt", "--bytes", "2M")
+        self.assertEqual(len(report["results"]), 3 * 4)
+        for figures in report["extra"]["percentiles"].values():
+            self.assertGreaterEqual(figures["f3_p99_us"], figures["f3_p50_us"])
+
+    def test_patterns(self):
+        self.assertEqual(len(self.measure("patterns", "--bytes", "1M")["results"]), 3)
+
     def test_tables_for_people(self):
         text = self.cluster.f3("bench", "seq", "--runs", 1, "--bytes", "8M").stdout
         self.assertIn("1 MiB sequential read", text)

@@ -1,0 +1,78 @@
+"""Functions that pass values by reference: processes with libxdt, at one node of a Cluster each."""
+
+import os
+import sys
+
+from harness import ROOT, Worker, binary, wait_until
+
+PACKAGE = ROOT / "xdt" / "python"
+LIBXDT = binary().parent.parent / "lib" / "libxdt.so"
+
+# So that this process can use the package too.
+sys.path.insert(0, str(PACKAGE))
+os.environ.setdefault("F3_LIBXDT", str(LIBXDT))
+
+
+def socket(cluster, node):
+    """The XDT socket of node's own namespace."""
+    return cluster.dir / "run" / f"n{node}.xdt.sock"
+
+
+def environment(cluster, node):
+    return dict(os.environ, F3_XDT_SOCKET=str(socket(cluster, node)), F3_LIBXDT=str(LIBXDT),
+                PYTHONPATH=os.pathsep.join([str(PACKAGE), str(ROOT / "tests" / "e2e")]))
+
+
+class Function(Worker):
+    """A Worker at a node's broker (or at another socket), with `f3` imported; errors come as codes.
+
+    code(piece) runs a piece and returns None, or the number of the f3.Error that it raised.
+    """
+
+    def __init__(self, cluster, node, path=None):
+        before = dict(os.environ)
+        os.environ.update(environment(cluster, node))
+        if path:
+            os.environ["F3_XDT_SOCKET"] = str(path)
+        try:
+            super().__init__()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        self.do("import f3, hashlib")
+        self.do("def code(piece):\n"
+                "    try:\n"
+                "        exec(piece, globals())\n"
+                "    except f3.Error as error:\n"
+                "        return error.code\n")
+
+    def code(self, piece, timeout=30):
+        return self.do(f"code({piece!r})", timeout)
+
+    def put_random(self, size, seed=1, **options):
+        """Puts bytes that depend on seed; (reference, their SHA-256)."""
+        words = "".join(f", {key}={value!r}" for key, value in options.items())
+        self.do(f"import random; data = random.Random({seed}).randbytes({size})")
+        return self.do(f"f3.put(data{words})"), self.do("hashlib.sha256(data).hexdigest()")
+
+    def hash(self, reference, timeout=20):
+        """Gets a value; its SHA-256."""
+        return self.do(f"hashlib.sha256(f3.get({reference!r}, {timeout}).data).hexdigest()",
+                       timeout + 20)
+
+
+def used(cluster, node):
+    """What the buffers of functions take of node's memory, as its ledger says."""
+    status = cluster.status()
+    for one in status["nodes"]:
+        if one["name"] == f"n{node}":
+            for line in one["agent"]["memory"]:
+                if line["owner"] == "functions' buffers":
+                    return line["used_bytes"]
+    raise AssertionError("the ledger has no line for functions' buffers")
+
+
+def await_unused(cluster, nodes, timeout=30):
+    for node in nodes:
+        wait_until(lambda n=node: used(cluster, n) == 0, timeout=timeout,
+                   what=f"an empty pool at n{node} ({used(cluster, node)} bytes)", interval=0.2)

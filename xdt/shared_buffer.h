@@ -1,0 +1,52 @@
+// SharedBuffer: a piece of memory that processes share by descriptor and that nobody can change
+// once it is sealed: a memfd of fixed size whose pages exist from the start, so that they are
+// charged to this process and never to a sandbox that writes into them.
+//
+// The descriptor may be given to anybody at any time: its size is sealed when it is made. Before
+// Seal its holders may write; from StartFilling on only this process can, through its own mapping.
+// Not thread-safe but for fd, bytes and Read; whoever has a SharedBuffer owns it.
+#ifndef F3_XDT_SHARED_BUFFER_H_
+#define F3_XDT_SHARED_BUFFER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "common/status.h"
+#include "common/unique_fd.h"
+
+namespace f3::xdt {
+
+class SharedBuffer {
+ public:
+  // REQUIRES: bytes > 0. NoMemory when there is none; else the system's error.
+  static Result<std::unique_ptr<SharedBuffer>> Create(uint64_t bytes);
+  ~SharedBuffer();
+  SharedBuffer(const SharedBuffer&) = delete;
+  SharedBuffer& operator=(const SharedBuffer&) = delete;
+
+  int fd() const { return fd_.get(); }
+  uint64_t bytes() const { return bytes_; }
+  // Another descriptor of it; -1 when this process has too many.
+  int CopyFd() const;
+
+  // No more changes, by anybody. Busy while a writable mapping of it exists somewhere.
+  Status Seal();
+  // Maps it for writing by this process; from now on nobody else can map it so or write to it.
+  Result<std::span<std::byte>> StartFilling();
+  // Ends that and seals it.
+  Status FinishFilling();
+  // Copies a range; it lies within the buffer.
+  Status Read(uint64_t offset, std::span<std::byte> into) const;
+
+ private:
+  SharedBuffer(UniqueFd fd, uint64_t bytes) : fd_(std::move(fd)), bytes_(bytes) {}
+  UniqueFd fd_;
+  const uint64_t bytes_;
+  void* mapping_ = nullptr;
+};
+
+}  // namespace f3::xdt
+
+#endif  // F3_XDT_SHARED_BUFFER_H_
