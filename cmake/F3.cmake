@@ -44,6 +44,8 @@ endfunction()
 
 # Builds every unit test and nothing that no test needs.
 add_custom_target(unit_tests)
+# What end-to-end tests run: f3 and what lies beside it.
+add_custom_target(e2e_programs)
 
 # f3_test(NAME SOURCES file... LINKS target... [LABELS l...]): one gtest binary of the unit tests.
 function(f3_test name)
