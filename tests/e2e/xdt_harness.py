@@ -40,14 +40,14 @@ class Function(Worker):
             os.environ.clear()
             os.environ.update(before)
         self.do("import f3, hashlib")
-        self.do("def code(piece):\n"
+        self.do("def f3_code(piece):\n"
                 "    try:\n"
                 "        exec(piece, globals())\n"
                 "    except f3.Error as error:\n"
                 "        return error.code\n")
 
     def code(self, piece, timeout=30):
-        return self.do(f"code({piece!r})", timeout)
+        return self.do(f"f3_code({piece!r})", timeout)
 
     def put_random(self, size, seed=1, **options):
         """Puts bytes that depend on seed; (reference, their SHA-256)."""
