@@ -101,7 +101,7 @@ Status Run(const BenchOptions& options, Workload workload, const std::string& na
 }
 
 // hwalloc needs no cluster, but programs to run.
-void AddHwalloc(CLI::App* command, int* exit_code) {
+void AddAllocators(CLI::App* command, int* exit_code) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* sub = command->add_subcommand(
       "hwalloc",
@@ -178,7 +178,7 @@ void AddBench(CLI::App* app, int* exit_code) {
       *exit_code = Report(std::string("bench ") + entry.name, status);
     });
   }
-  AddHwalloc(command, exit_code);
+  AddAllocators(command, exit_code);
   struct Reader {
     std::string path, report;
   };

@@ -6,15 +6,14 @@ import signal
 import socket as sockets
 import time
 
-from harness import ClusterTest
-from xdt_harness import Function, await_unused, used
+from xdt_harness import Function, XdtTest, used
 
 MIB = 1 << 20
 TIMEOUT, UNAVAILABLE, UNREACHABLE = 103, 302, 401
 MALFORMED, NOT_AUTHENTIC, EXPIRED, EXHAUSTED, OUT_OF_SCOPE, EARLIER_EPOCH = range(408, 414)
 
 
-class Values(ClusterTest):
+class Values(XdtTest):
 
     TIME_LIMIT = 240
 
@@ -118,7 +117,7 @@ class Values(ClusterTest):
         self.assertLessEqual(used(self.c, 1), 512 * MIB)
         other.start("waited = f3.alloc(100 << 20, timeout=60)")
         self.assertFalse(other.answered(0.5))
-        sender.do("held.pop()")
+        sender.do("del held[-1]")
         other.result(60)
 
     def test_10_8_a_restarted_agents_values_are_gone_and_that_is_said(self):
@@ -150,7 +149,7 @@ class Values(ClusterTest):
         dying.kill()
         self.assertIn(receiver.code(f"assert hashlib.sha256(f3.get({reference!r}).data).hexdigest()"
                                     f" == {digest!r}"), (None, EXHAUSTED))
-        await_unused(self.c, (1, 3))
+        self.await_given_back((1, 3))
 
     def test_10_10_a_reference_to_a_file_is_to_one_version(self):
         path = self.path(1, "durable", "file")

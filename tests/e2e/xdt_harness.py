@@ -3,7 +3,7 @@
 import os
 import sys
 
-from harness import ROOT, Worker, binary, wait_until
+from harness import ROOT, ClusterTest, Worker, binary, wait_until
 
 PACKAGE = ROOT / "xdt" / "python"
 LIBXDT = binary().parent.parent / "lib" / "libxdt.so"
@@ -72,7 +72,15 @@ def used(cluster, node):
     raise AssertionError("the ledger has no line for functions' buffers")
 
 
-def await_unused(cluster, nodes, timeout=30):
-    for node in nodes:
-        wait_until(lambda n=node: used(cluster, n) == 0, timeout=timeout,
-                   what=f"an empty pool at n{node} ({used(cluster, node)} bytes)", interval=0.2)
+class XdtTest(ClusterTest):
+    """Tests share a cluster: values that earlier ones left, and copies of them, may stay there."""
+
+    def setUp(self):
+        super().setUp()
+        self.used_before = {node: used(self.c, node) for node in (1, 2, 3)}
+
+    def await_given_back(self, nodes, timeout=30):
+        """Returns once nodes hold no more than at the test's start."""
+        for node in nodes:
+            wait_until(lambda n=node: used(self.c, n) <= self.used_before[n], timeout=timeout,
+                       what=f"n{node} giving back {used(self.c, node)} bytes", interval=0.2)

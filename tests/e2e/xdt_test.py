@@ -9,8 +9,8 @@ import sys
 import tempfile
 import unittest
 
-from harness import ROOT, ClusterTest, binary, run
-from xdt_harness import Function, await_unused, environment, socket, used
+from harness import ROOT, binary, run
+from xdt_harness import Function, XdtTest, environment, socket, used
 
 MIB = 1 << 20
 EXAMPLES = ROOT / "xdt" / "examples"
@@ -18,7 +18,7 @@ EXAMPLES = ROOT / "xdt" / "examples"
 CORPUS = sorted(pathlib.Path("/usr/share/common-licenses").glob("*[0-9]"))
 
 
-class Commands(ClusterTest):
+class Commands(XdtTest):
 
     def test_put_and_get(self):
         value = os.urandom(3 * MIB)
@@ -53,10 +53,10 @@ class Commands(ClusterTest):
         function.do("held = f3.put(bytes(5 << 20))")
         self.assertGreaterEqual(used(self.c, 2), before + 5 * MIB)
         function.do("f3.delete(held)")
-        await_unused(self.c, (2,))
+        self.await_given_back((2,))
 
 
-class Python(ClusterTest):
+class Python(XdtTest):
 
     def test_the_package(self):
         (f,) = [self.enterContext(Function(self.c, 1))]
@@ -81,7 +81,7 @@ class Python(ClusterTest):
         f.do("import select; wanted = f3.get_async(f3.put(b'async'))")
         self.assertEqual(f.do("bytes(wanted.result().data) if select.select([wanted], [], [], 5)[0]"
                               " else None"), b"async")
-        await_unused(self.c, (1,))
+        self.await_given_back((1,))
 
     def test_a_stream_between_nodes(self):
         sender, receiver = [self.enterContext(Function(self.c, n)) for n in (1, 2)]
@@ -95,18 +95,18 @@ class Python(ClusterTest):
             target = pathlib.Path(directory)
             # A copy: setuptools writes beside what it builds.
             run("cp", "-r", ROOT / "xdt" / "python", ROOT / "xdt" / "libxdt", target)
-            run(sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps",
+            run("/usr/bin/python3", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps",
                 "--no-build-isolation", "--target", target / "site", target / "python",
                 timeout=120, env=dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1"))
             env = environment(self.c, 1)
             env["PYTHONPATH"] = str(target / "site")
             del env["F3_LIBXDT"]
-            done = run(sys.executable, "-B", "-c",
+            done = run("/usr/bin/python3", "-B", "-c",
                        "import f3; print(bytes(f3.get(f3.put(b'installed')).data))", env=env)
             self.assertEqual(done.stdout.strip(), "b'installed'")
 
 
-class Patterns(ClusterTest):
+class Patterns(XdtTest):
 
     def test_word_count_on_three_nodes(self):
         self.assertGreater(len(CORPUS), 5)
@@ -124,7 +124,7 @@ class Patterns(ClusterTest):
             self.assertEqual(expected[word], int(count))
         pulled = [n["agent"]["xdt"]["pulls"] for n in self.c.status()["nodes"]]
         self.assertGreater(min(pulled), 0, "a node took no part")
-        await_unused(self.c, (1, 2, 3))
+        self.await_given_back((1, 2, 3))
 
     def test_patterns_in_cpp(self):
         example = binary().parent / "xdt_patterns"
@@ -133,7 +133,7 @@ class Patterns(ClusterTest):
         done = run(example, 7, "work", *[socket(self.c, i) for i in (1, 2, 3)], input=text,
                    env=environment(self.c, 1))
         self.assertEqual(int(done.stdout), expected)
-        await_unused(self.c, (1, 2, 3))
+        self.await_given_back((1, 2, 3))
 
     def test_a_broadcast_to_all_nodes(self):
         sender = self.enterContext(Function(self.c, 1))
@@ -145,7 +145,7 @@ class Patterns(ClusterTest):
         self.assertEqual(receivers[0].code(f"f3.get({reference!r})"), 411)
 
 
-class Killed(ClusterTest):
+class Killed(XdtTest):
     """SIGKILL and SIGSTOP of each party: bytes or an error in time, and no memory left behind."""
 
     TIME_LIMIT = 240
@@ -187,22 +187,22 @@ class Killed(ClusterTest):
     def test_sender(self):
         for sig in (signal.SIGKILL, signal.SIGSTOP):
             self.get_while(self.harm_sender, sig)
-        await_unused(self.c, (1, 2))
+        self.await_given_back((1, 2))
 
     def test_owner_is_stopped(self):
         self.get_while(self.harm_agent("n1"), signal.SIGSTOP)
         self.c.wait_healthy()
-        await_unused(self.c, (2,), timeout=60)
+        self.await_given_back((2,), timeout=60)
 
     def test_owner_is_killed(self):
         self.get_while(self.harm_agent("n1"), signal.SIGKILL)
         self.c.wait_healthy()
-        await_unused(self.c, (1, 2), timeout=60)
+        self.await_given_back((1, 2), timeout=60)
 
     def test_receivers_broker_is_killed(self):
         self.get_while(self.harm_agent("n2"), signal.SIGKILL)
         self.c.wait_healthy()
-        await_unused(self.c, (2,), timeout=60)
+        self.await_given_back((2,), timeout=60)
 
     def test_receivers_broker_is_stopped(self):
         self.get_while(self.harm_agent("n2"), signal.SIGSTOP)
@@ -220,14 +220,14 @@ class Killed(ClusterTest):
             small, digest = sender.put_random(MIB)
             self.assertEqual(other.hash(small), digest)
             receiver.kill()
-        await_unused(self.c, (2,))
+        self.await_given_back((2,))
 
     def test_a_sender_that_dies_in_mid_put(self):
         sender = self.enterContext(Function(self.c, 3))
         sender.do("held = [f3.alloc(20 << 20) for _ in range(3)]; held[0].data[:9] = b'some part'")
         self.assertGreaterEqual(used(self.c, 3), 60 * MIB)
         sender.kill()
-        await_unused(self.c, (3,))
+        self.await_given_back((3,))
 
 
 if __name__ == "__main__":
