@@ -76,14 +76,15 @@ bool OwnedObjects::Adopted(const ObjectKey& object) const {
 Result<OwnedObjects::Object*> OwnedObjects::Find(const Reference& reference, const Asker& asker) {
   F3_RETURN_IF_ERROR(CheckScope(reference, asker.name_space, asker.action));
   if (drained_) return Status::Unavailable("the buffer's node is stopping");
+  // Whatever has become of its node and its bytes.
+  if (reference.expires_wall_micros <= Now()) {
+    return Status::RefExpired("the reference has expired");
+  }
   auto at = objects_.find(reference.object);
   const bool ours = reference.owner == options_.node && reference.epoch == options_.epoch;
   if (at == objects_.end() && !ours && !adopted_.contains(reference.object)) {
     return Status::RefEarlierEpoch(
         "the node that held the buffer has restarted since; its buffers are gone");
-  }
-  if (reference.expires_wall_micros <= Now()) {
-    return Status::RefExpired("the reference has expired");
   }
   if (at == objects_.end()) return Exhausted();
   return &at->second;
