@@ -161,9 +161,10 @@ Result<Reference> ReferenceKeys::Open(std::string_view text) const {
   const uint32_t id = Reader(bytes + 1).Number<uint32_t>();
   const int64_t now = options_.clock->WallNanos() / 1000;
   const int64_t newest = (now + kClockSkewMicros) / options_.period_micros;
+  if (id > newest) return not_authentic();
   // A key is kept for `keep` after the end of its period.
   const int64_t age = now - (static_cast<int64_t>(id) + 1) * options_.period_micros;
-  if (id > newest || age > options_.keep_micros) return not_authentic();
+  if (age > options_.keep_micros) return not_authentic();
   const unsigned char* nonce = bytes + kHeadBytes;
   unsigned char body[kBodyBytes];
   const KeyBytes key = KeyOf(id);

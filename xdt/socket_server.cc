@@ -184,7 +184,8 @@ void SocketServer::Run() {
     bool tick = n <= 0;
     for (int i = 0; i < n; ++i) {
       const epoll_event& event = events[static_cast<size_t>(i)];
-      if (event.data.u64 == 0) {
+      const uint64_t id = event.data.u64;  // copied: the structure is packed
+      if (id == 0) {
         uint64_t count = 0;
         tick |= ::read(wake_.get(), &count, sizeof(count)) > 0;
         continue;
@@ -192,12 +193,12 @@ void SocketServer::Run() {
       bool socket = false;
       {
         MutexLock lock(mutex_);
-        socket = sockets_.contains(event.data.u64);
+        socket = sockets_.contains(id);
       }
       if (socket) {
-        Accept(event.data.u64);
+        Accept(id);
       } else {
-        Receive(event.data.u64, event.events);
+        Receive(id, event.events);
       }
     }
     if (tick) handler_->OnTick();
