@@ -267,15 +267,15 @@ class Differences(ClusterTest):
             for node, worker in enumerate(workers, 1):
                 old, new = (str(self.path(node, "ephemeral", name)) for name in ("a", "b"))
                 worker.start(f"""if True:
-                    code = 0
+                    told = 0
                     try:
                         os.rename({old!r}, {new!r})
                     except OSError as error:
-                        code = error.errno
+                        told = error.errno
                 """)
             for worker in workers:
                 worker.result()
-            codes = [worker.do("code") for worker in workers]
+            codes = [worker.do("told") for worker in workers]
             self.assertIn(0, codes)
             self.assertLessEqual(set(codes), {0, errno.ENOENT})
             for node in (1, 2, 3):
