@@ -46,8 +46,8 @@ TEST(Executor, RunsEverythingOnItsOwnThreads) {
 }
 
 TEST(Executor, AsManyAtOnceAsThreads) {
+  Gate gate;  // outlives those who pass it
   Executor executor("test", 3, 10);
-  Gate gate;
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(executor.TrySubmit([&] { gate.Pass(); }));
   gate.AwaitWaiting(3);
   gate.Open();
