@@ -75,8 +75,8 @@ TEST(Executor, QueueIsBounded) {
 }
 
 TEST(Executor, SubmitWaitsForRoomAndShutdownEndsTheWait) {
+  Gate gate;  // outlives those who pass it
   Executor executor("test", 1, 1);
-  Gate gate;
   std::atomic<int> ran{0};
   EXPECT_TRUE(executor.TrySubmit([&] { gate.Pass(); }));
   gate.AwaitWaiting(1);
@@ -96,8 +96,8 @@ TEST(Executor, SubmitWaitsForRoomAndShutdownEndsTheWait) {
 
 TEST(Executor, ShutdownRunsWhatIsQueued) {
   std::atomic<int> ran{0};
+  Gate gate;  // outlives those who pass it
   Executor executor("test", 1, 10);
-  Gate gate;
   EXPECT_TRUE(executor.TrySubmit([&] { gate.Pass(); }));
   for (int i = 0; i < 5; ++i) EXPECT_TRUE(executor.TrySubmit([&] { ++ran; }));
   std::thread ender([&] { executor.Shutdown(); });
