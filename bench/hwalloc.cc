@@ -7,11 +7,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <map>
-#include <sstream>
+#include <string>
+#include <vector>
 
 #include "cli/process.h"
+#include "hwalloc/model/function_set.h"
 
 namespace f3::bench {
 namespace {
@@ -122,13 +123,13 @@ std::vector<Program> Workloads(uint64_t scale) {
 
 std::vector<Program> Functions(const std::string& file, json* missing) {
   std::vector<Program> programs;
-  auto functions = ReadTraceFunctions(file, BinDir());
+  auto functions = hwmodel::ReadFunctionSet(file, BinDir());
   if (!functions.ok()) {
     missing->push_back("functions: " + functions.status().message());
     return programs;
   }
   std::string directory = std::filesystem::path(file).parent_path().string();
-  for (const TraceFunction& function : *functions) {
+  for (const hwmodel::Function& function : *functions) {
     Program program{function.name, directory, function.command, true};
     // One that cannot run at all, because its inputs were not made for example, is left out.
     auto once = RunOnce(program, "-");
@@ -210,30 +211,6 @@ json ToJson(const Costs& costs, const std::vector<Program>& programs) {
 }
 
 }  // namespace
-
-Result<std::vector<TraceFunction>> ReadTraceFunctions(const std::string& file,
-                                                      const std::string& bin_dir) {
-  std::ifstream in(file);
-  if (!in) return Status::NotFound("there is no list of functions " + file);
-  std::vector<TraceFunction> functions;
-  std::string line;
-  for (int number = 1; std::getline(in, line); ++number) {
-    std::istringstream words(line);
-    TraceFunction function;
-    if (!(words >> function.name) || function.name[0] == '#') continue;
-    words >> function.language;
-    for (std::string word; words >> word;) {
-      if (word.rfind("@bin/", 0) == 0) word = bin_dir + word.substr(4);
-      function.command.push_back(word);
-    }
-    if (function.command.empty()) {
-      return Status::InvalidArgument(file + ", line " + std::to_string(number) +
-                                     ": a name, a language and a command are needed");
-    }
-    functions.push_back(std::move(function));
-  }
-  return functions;
-}
 
 Result<Report> RunHwalloc(const Options& options) {
   int runs = options.runs == 0 ? kRuns : options.runs;

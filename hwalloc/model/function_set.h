@@ -1,7 +1,7 @@
-// FunctionSet: the list of functions that are recorded, from bench/functions/functions.txt. Each
-// line: NAME LANGUAGE COMMAND..., separated by blanks; "#" begins a comment. A word that begins
-// with
-// "@bin/" stands for a program beside the f3 binary. Commands run in the list's directory. Pure.
+// FunctionSet: the list of functions that are recorded and measured, from
+// bench/functions/functions.txt. Each line: NAME LANGUAGE COMMAND..., separated by blanks; "#"
+// begins a comment. A word that begins with "@bin/" stands for a program beside the f3 binary.
+// Commands run in the list's directory.
 #ifndef F3_HWALLOC_MODEL_FUNCTION_SET_H_
 #define F3_HWALLOC_MODEL_FUNCTION_SET_H_
 
