@@ -21,6 +21,17 @@
 
 namespace f3::xdt {
 
+constexpr size_t kMiB = 1u << 20;
+
+using f3xdt::Client;
+using f3xdt::Options;
+
+inline Options Times(uint32_t retrievals) {
+  Options options;
+  options.retrievals = retrievals;
+  return options;
+}
+
 // The code of what `body` throws; 0 when it throws nothing.
 inline int CodeOf(const std::function<void()>& body) {
   try {

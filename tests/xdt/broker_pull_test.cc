@@ -9,17 +9,6 @@
 namespace f3::xdt {
 namespace {
 
-constexpr size_t kMiB = 1u << 20;
-
-using f3xdt::Client;
-using f3xdt::Options;
-
-Options Times(uint32_t retrievals) {
-  Options options;
-  options.retrievals = retrievals;
-  return options;
-}
-
 class PullTest : public BrokerTest {
  protected:
   BrokerNode one_{1, &directory_, dir_.path()};

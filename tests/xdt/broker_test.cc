@@ -19,17 +19,6 @@
 namespace f3::xdt {
 namespace {
 
-constexpr size_t kMiB = 1u << 20;
-
-using f3xdt::Client;
-using f3xdt::Options;
-
-Options Times(uint32_t retrievals) {
-  Options options;
-  options.retrievals = retrievals;
-  return options;
-}
-
 TEST_F(BrokerTest, WhatWasPutIsGot) {
   BrokerNode node(1, &directory_, dir_.path());
   Client client = node.Client();
