@@ -126,15 +126,11 @@ Status OpenForWriting(OpContext& context, InodeRow* row, const OpenFlags& flags,
     } else {
       MoveHome(context, row, flags, location, open);
     }
-  } else if (location->home() == 0 || location->lost() || row->size() == 0 || replaced ||
-             (!handles_elsewhere && current)) {
-    if (location->home() != 0 && handles_elsewhere && !location->lost() && !replaced) {
-      open->set_role(ROLE_REMOTE);  // somebody elsewhere holds the empty object open
-    } else {
-      MoveHome(context, row, flags, location, open);
-    }
+  } else if (location->home() == 0 || location->lost() || replaced ||
+             (!handles_elsewhere && (row->size() == 0 || current))) {
+    MoveHome(context, row, flags, location, open);
   } else {
-    open->set_role(ROLE_REMOTE);
+    open->set_role(ROLE_REMOTE);  // also where somebody elsewhere holds an empty object open
   }
   // An ephemeral file is empty from the truncating open on; a durable one keeps its published
   // content until the next publish.
