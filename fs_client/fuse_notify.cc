@@ -96,14 +96,17 @@ void FuseImpl::OnInvalidate(const meta::Invalidate& invalidate, std::function<vo
 void FuseImpl::InvalidateInode(Ino ino, bool data, uint64_t offset, uint64_t length,
                                std::function<void()> done) {
   const uint64_t kept = BeginInvalidate(ino);
+  if (!data && kept == 0) {
+    if (done) done();
+    return;
+  }
   auto shared = std::make_shared<std::function<void()>>(std::move(done));
   const bool queued = notifiers_->TrySubmit([this, ino, data, kept, offset, length, shared] {
-    if (data) {
-      for (uint64_t node : nodes_->NodesOf(ino)) {
-        NotifyInode(node, static_cast<int64_t>(offset), static_cast<int64_t>(length));
-      }
+    // A notice that drops pages drops the attributes as well.
+    for (uint64_t node : nodes_->NodesOf(ino)) {
+      NotifyInode(node, data ? static_cast<int64_t>(offset) : -1, static_cast<int64_t>(length));
     }
-    DropAttr(ino, kept);
+    nodes_->AttrDropped(ino, kept);
     if (*shared) (*shared)();
   });
   if (!queued && *shared) (*shared)();
