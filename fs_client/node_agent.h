@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/cluster_key.h"
@@ -26,7 +27,10 @@ struct MountOptions {
   bool allow_other = true;
   bool dev = false, suid = false;
   bool passthrough = true;  // when the kernel has it; false forces the ordinary path
-  // Hints, for files that no xattr decides.
+  // Hints, for files that no xattr decides. The first rule whose glob fits decides before
+  // `file_class`: a glob without '/' is matched with the name, one with '/' with the path from the
+  // mount's root (fnmatch with FNM_PATHNAME).
+  std::vector<std::pair<std::string, meta::FileClass>> class_rules;
   meta::FileClass file_class = meta::CLASS_UNSET;
   meta::Tier tier = meta::TIER_UNSET;
   bool follow = false;

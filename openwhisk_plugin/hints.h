@@ -50,8 +50,8 @@ struct ActionHints {
 };
 
 // Errors are InvalidArgument (BadConfig, where common/status.h has no such) and read
-// "f3-hints.locality is \"near\"; allowed are prefer, require, off". Unknown fields are errors, with
-// the nearest known one. At most 16 mounts, 64 globs per list, 4,096 bytes per string.
+// "f3-hints.locality is \"near\"; allowed are prefer, require, off". Unknown fields are errors,
+// with the nearest known one. At most 16 mounts, 64 globs per list, 4,096 bytes per string.
 Result<ActionHints> ParseAnnotations(std::string_view json);
 // `base` with the fields of the `__f3` object in their place.
 Result<Hints> ApplyCallHints(Hints base, std::string_view json);
