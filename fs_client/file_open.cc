@@ -83,6 +83,7 @@ void FileManagerImpl::SendOpen(const OpenTaskRef& task) {
   meta::Request request;
   *request.mutable_caller() = task->request.caller;
   request.mutable_open()->set_ino(task->request.ino);
+  if (task->request.kernel != nullptr) request.set_mount(task->request.kernel->number());
   meta::OpenFlags* flags = request.mutable_open()->mutable_flags();
   flags->set_read(Reads(task->request.flags));
   flags->set_write(task->writes);

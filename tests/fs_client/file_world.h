@@ -93,6 +93,7 @@ class SimKernel : public KernelCache {
 
   void InvalidateInode(Ino ino, bool data, uint64_t offset, uint64_t length,
                        std::function<void()> done) override;
+  uint32_t number() const override { return 0; }
   bool passthrough() const override { return passthrough_; }
   Result<int32_t> OpenBacking(int fd) override;
   void CloseBacking(int32_t backing_id) override;
