@@ -216,13 +216,19 @@ Status Agent::Open() {
   files.fetcher = fetcher_.get();
   files.engine = engine_.get();
   files.buffers = buffers_.get();
-  files.attr_changed = [this](Ino ino, std::function<void()> done) {
+  files.attr_changed = [this](Ino ino, KernelCache* except, std::function<void()> done) {
     meta::Invalidate invalidate;
     invalidate.add_items()->set_ino(ino);
     invalidate.mutable_items(0)->set_attr(true);
     std::vector<SessionRef> sessions = Sessions();
     auto part = AfterAll(sessions.size() + 1, std::move(done));
-    for (const SessionRef& session : sessions) session->OnInvalidate(invalidate, part);
+    for (const SessionRef& session : sessions) {
+      if (session.get() == except) {
+        part();
+      } else {
+        session->OnInvalidate(invalidate, part);
+      }
+    }
     part();
   };
   files_ = FileManager::Create(files);
