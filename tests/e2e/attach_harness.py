@@ -43,6 +43,8 @@ class Lab:
 
     def __enter__(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="f3lab-", dir="/var/tmp"))
+        # A container with its own user namespace goes through it as somebody else than root.
+        self.dir.chmod(0o755)
         self._count = 0
         return self
 
@@ -242,3 +244,81 @@ def median_micros(work, count):
         work()
         times.append(time.perf_counter() - began)
     return sorted(times)[count // 2] * 1e6
+
+
+def _varint(number):
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def encode(fields):
+    """A protobuf message: {field number: text, number, or list of texts}."""
+    out = b""
+    for number, value in fields.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, int):
+                out += _varint(number << 3) + _varint(one)
+            else:
+                raw = one.encode()
+                out += _varint(number << 3 | 2) + _varint(len(raw)) + raw
+    return out
+
+
+def decode(raw):
+    """{field number: [values]}; texts and messages are bytes."""
+    fields, at = {}, 0
+
+    def varint():
+        nonlocal at
+        number = shift = 0
+        while True:
+            byte = raw[at]
+            at += 1
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return number
+    while at < len(raw):
+        key = varint()
+        if key & 7 == 0:
+            value = varint()
+        else:
+            assert key & 7 == 2, f"wire type {key & 7}"
+            size = varint()
+            value, at = raw[at:at + size], at + size
+        fields.setdefault(key >> 3, []).append(value)
+    return fields
+
+
+class AgentError(Exception):
+    """code is gRPC's."""
+
+    def __init__(self, code, message):
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class AgentApi:
+    """The agent's local API, by curl: what `f3 attach` has no words for."""
+
+    def __init__(self, socket):
+        self._socket = socket
+
+    def __call__(self, method, fields):
+        body = encode(fields)
+        done = subprocess.run(
+            ["curl", "--silent", "--show-error", "--http2-prior-knowledge", "--max-time", "40",
+             "--unix-socket", str(self._socket), "--dump-header", "/dev/stderr",
+             "--header", "content-type: application/grpc", "--header", "te: trailers",
+             "--data-binary", "@-", f"http://localhost/f3.openwhisk.LocalAgent/{method}"],
+            input=b"\0" + len(body).to_bytes(4, "big") + body, capture_output=True, timeout=60,
+            check=False)
+        head = dict(line.split(": ", 1) for line in done.stderr.decode().splitlines()
+                    if ": " in line)
+        if head.get("grpc-status") != "0":
+            raise AgentError(int(head.get("grpc-status", -1)), head.get("grpc-message", done.stderr))
+        return decode(done.stdout[5:])
