@@ -3,8 +3,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <cerrno>
 #include <charconv>
@@ -94,12 +94,17 @@ Status CheckIsContainer(pid_t pid, const ContainerProcess& process) {
 
 }  // namespace
 
+UniqueFd OpenPidFd(pid_t pid) {
+  // The C library's header declares no function that C++ could link.
+  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+}
+
 Result<ContainerProcess> OpenContainer(pid_t pid) {
   const Status gone = Status::NotFound("there is no process " + std::to_string(pid));
   if (pid <= 0) return gone;
   ContainerProcess process;
   process.pid = pid;
-  process.pidfd.Reset(::pidfd_open(pid, 0));
+  process.pidfd = OpenPidFd(pid);
   if (!process.pidfd.valid()) return gone;
   process.started = ReadStat(pid).started;
   process.root.Reset(::open(ProcPath(pid, "root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));

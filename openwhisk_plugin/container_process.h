@@ -15,6 +15,9 @@
 
 namespace f3::openwhisk {
 
+// A descriptor that is readable once the process has ended. Invalid when there is none.
+UniqueFd OpenPidFd(pid_t pid);
+
 struct ContainerProcess {
   pid_t pid = 0;
   uint64_t started = 0;  // clock ticks after the host's start

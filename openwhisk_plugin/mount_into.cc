@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -256,7 +255,7 @@ Status Explain(const Outcome& outcome, const std::string& container, const std::
 
 // Waits for the child's end; false when it had to be killed at the deadline.
 bool Await(pid_t child) {
-  UniqueFd pidfd(::pidfd_open(child, 0));
+  UniqueFd pidfd = OpenPidFd(child);
   pollfd wait = {pidfd.get(), POLLIN, 0};
   int ready = 0;
   do {

@@ -342,6 +342,8 @@ Status Sandboxes::Arrange(Sandbox* sandbox, const AttachNote& asked, const Actio
     if (status.ok()) status = Place(sandbox, wanted);
   }
   if (!status.ok()) {
+    // Some may be in place: whatever comes next takes them away.
+    for (const Placed& placed : wanted) sandbox->note.paths.push_back(placed.mount.path);
     ReleaseRoots(wanted);
     return status;
   }
@@ -399,7 +401,7 @@ Status Sandboxes::Place(Sandbox* sandbox, const std::vector<Placed>& wanted) {
 // Sockets' paths are short by the kernel's rule, and directories need not be: the broker is given
 // the directory by its descriptor.
 Status Sandboxes::OpenSocket(Sandbox* sandbox, const AttachNote& note) {
-  if (!sandbox->socket.empty() && note.action == sandbox->note.action) return Status();
+  if (!sandbox->socket.empty() && note.action == sandbox->socket_action) return Status();
   CloseSocket(sandbox);
   const std::string run = sandbox->dir + "/" + kRunDir;
   sandbox->run_dir.Reset(::open(run.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -409,6 +411,7 @@ Status Sandboxes::OpenSocket(Sandbox* sandbox, const AttachNote& note) {
   F3_RETURN_IF_ERROR(options_.agent->OpenXdtSocket(path, {note.name_space, note.action},
                                                    kSocketMode, options_.xdt_limit_bytes));
   sandbox->socket = path;
+  sandbox->socket_action = note.action;
   return Status();
 }
 

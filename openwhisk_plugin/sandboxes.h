@@ -83,7 +83,8 @@ class Sandboxes {
     std::vector<Placed> placed F3_GUARDED_BY(mutex);
     std::optional<ContainerProcess> process F3_GUARDED_BY(mutex);
     UniqueFd run_dir F3_GUARDED_BY(mutex);
-    std::string socket F3_GUARDED_BY(mutex);  // as the broker knows it; empty: none is open
+    std::string socket F3_GUARDED_BY(mutex);         // as the broker knows it; empty: none is open
+    std::string socket_action F3_GUARDED_BY(mutex);  // whose it is
     int64_t made_micros F3_GUARDED_BY(mutex) = 0;
     int64_t created_micros F3_GUARDED_BY(mutex) = 0;  // f3-runc was seen to be called
     int64_t retry_micros F3_GUARDED_BY(mutex) = 0;    // not before
