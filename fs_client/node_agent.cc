@@ -124,7 +124,6 @@ class Agent : public NodeAgent, public meta::SessionListener {
   std::map<std::string, Mounted> mounts_ F3_GUARDED_BY(mutex_);
   // Unmounted; the file layer may be about to tell them of a change. Freed a round of Keep later.
   std::vector<SessionRef> retired_ F3_GUARDED_BY(mutex_);
-  bool had_mounts_ F3_GUARDED_BY(mutex_) = false;
   bool stopping_ F3_GUARDED_BY(mutex_) = false;
   bool stopped_ F3_GUARDED_BY(mutex_) = false;
   bool registered_again_ F3_GUARDED_BY(mutex_) = false;
@@ -261,7 +260,6 @@ Status Agent::Mount(const MountOptions& options) {
     MutexLock lock(mutex_);
     if (session.ok()) {
       mounts_[options.dir].session = std::move(session).value();
-      had_mounts_ = true;
     } else {
       mounts_.erase(options.dir);
     }
@@ -387,7 +385,13 @@ meta::NodeUsage Agent::Usage() {
 
 void Agent::Wait() {
   MutexLock lock(mutex_);
-  while (!stopping_ && (!had_mounts_ || !mounts_.empty())) changed_.Wait(mutex_);
+  // Those that came later are their owners' matter.
+  auto configured = [this]() F3_REQUIRES(mutex_) {
+    return std::any_of(options_.mounts.begin(), options_.mounts.end(),
+                       [this](const MountOptions& mount)
+                           F3_REQUIRES(mutex_) { return mounts_.contains(mount.dir); });
+  };
+  while (!stopping_ && (options_.mounts.empty() || configured())) changed_.Wait(mutex_);
 }
 
 void Agent::StopKeeper() {
