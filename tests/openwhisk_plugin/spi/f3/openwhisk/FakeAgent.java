@@ -25,6 +25,8 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 
 /**
  * Plays the node agent on a real Unix socket, with another HTTP/2 implementation (Netty) than the
@@ -45,6 +47,9 @@ final class FakeAgent {
   volatile Function<LocateRequest, CompletableFuture<LocateReply>> onLocate =
       request -> CompletableFuture.completedFuture(LocateReply.getDefaultInstance());
 
+  /** Without its warnings that Unix sockets lack an option of TCP's. */
+  private static final Logger NETTY = quiet("io.grpc.netty.shaded.io.netty.bootstrap");
+
   private final Events events;
   private final EventLoopGroup threads = new EpollEventLoopGroup(1);
   private Server server;
@@ -52,6 +57,12 @@ final class FakeAgent {
   FakeAgent(Path socket, Events events) {
     this.socket = socket;
     this.events = events;
+  }
+
+  private static Logger quiet(String name) {
+    Logger logger = Logger.getLogger(name);
+    logger.setLevel(Level.SEVERE);
+    return logger;
   }
 
   FakeAgent start() throws Exception {

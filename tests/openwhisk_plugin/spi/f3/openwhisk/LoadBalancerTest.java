@@ -46,7 +46,7 @@ class LoadBalancerTest {
   @BeforeEach
   void start() throws Exception {
     agent = new FakeAgent(dir.resolve("agent.sock"), events).start();
-    client = new AgentClient(agent.socket);
+    client = new AgentClient(agent.socket, TimeUnit.SECONDS.toMillis(60)); // a slow machine's
     balance(new RecordedBalancer(events, 4, 0), Map.of());
   }
 
@@ -158,6 +158,9 @@ class LoadBalancerTest {
 
   @Test
   void agentsFailureLeavesTheHash() throws Throwable {
+    client.close();
+    client = new AgentClient(agent.socket);
+    balance(new RecordedBalancer(events, 4, 0), Map.of());
     agent.onLocate = request -> FakeAgent.refuse(Status.INTERNAL.withDescription("no"));
     assertEquals("invoker0", publish("a1", WITH_INPUTS, null, null));
     agent.onLocate = request -> new CompletableFuture<>(); // never answers

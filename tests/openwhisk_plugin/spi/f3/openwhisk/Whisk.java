@@ -16,7 +16,8 @@ import spray.json.JsValue;
 
 /** OpenWhisk's values, made from what a test writes down. */
 final class Whisk {
-  static final String MOUNTS = "[{\"volume\":\"wf1\",\"path\":\"/mnt/f3\",\"mode\":\"rw\"}]";
+  /** Fields in the order of their names: spray-json keeps no other. */
+  static final String MOUNTS = "[{\"mode\":\"rw\",\"path\":\"/mnt/f3\",\"volume\":\"wf1\"}]";
 
   private Whisk() {}
 

@@ -28,7 +28,7 @@ import java.util.concurrent.TimeUnit;
 /**
  * The node agent's local API (agent.proto) over its Unix socket. Thread-safe; every call is
  * asynchronous, has a deadline, and fails with an {@link AgentException}. Owns the connection, which
- * is made when it is first needed and again whenever it broke.
+ * is made at once and again whenever it broke.
  */
 final class AgentClient implements AutoCloseable {
   static final long ATTACH_MILLIS = 2000;
@@ -50,10 +50,16 @@ final class AgentClient implements AutoCloseable {
       method("Locate", LocateRequest.getDefaultInstance(), LocateReply.getDefaultInstance());
 
   private final Path socket;
+  private final long locateMillis;
   private final ManagedChannel channel;
 
   AgentClient(Path socket) {
+    this(socket, LOCATE_MILLIS);
+  }
+
+  AgentClient(Path socket, long locateMillis) {
     this.socket = socket;
+    this.locateMillis = locateMillis;
     // The address is never used; as a number it asks no name server.
     channel =
         OkHttpChannelBuilder.forAddress("127.0.0.1", 1)
@@ -62,6 +68,7 @@ final class AgentClient implements AutoCloseable {
             .proxyDetector(address -> null)
             .usePlaintext()
             .build();
+    channel.getState(true); // connects now: the first call's deadline is short
   }
 
   /** Waits for an agent that is away, within the deadline, if {@code patient}. */
@@ -79,7 +86,7 @@ final class AgentClient implements AutoCloseable {
   }
 
   CompletableFuture<LocateReply> locate(LocateRequest request) {
-    return call(LOCATE, request, LOCATE_MILLIS, false);
+    return call(LOCATE, request, locateMillis, false);
   }
 
   @Override
