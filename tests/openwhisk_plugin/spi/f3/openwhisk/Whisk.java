@@ -1,6 +1,7 @@
 package f3.openwhisk;
 
 import java.time.Instant;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import org.apache.openwhisk.common.Logging;
@@ -40,6 +41,17 @@ final class Whisk {
       map = map.updated(new ParameterName(entry.getKey()), new ParameterValue(value));
     }
     return map;
+  }
+
+  /** The fields of a JSON object, as JSON texts. */
+  static Map<String, String> fields(String text) {
+    Map<String, String> fields = new HashMap<>();
+    scala.collection.Iterator<String> names = json(text).fields().keysIterator();
+    while (names.hasNext()) {
+      String name = names.next();
+      fields.put(name, Json.field(json(text), name).compactPrint());
+    }
+    return fields;
   }
 
   static WhiskAction action(String path, Map<String, String> annotations) {
