@@ -154,7 +154,8 @@ public final class RealAgent {
     try {
       Whisk.await(
           container.initialize(
-              Whisk.json("{\"env\":{\"__OW_ACTIVATION_ID\":\"a1\",\"__OW_TRANSACTION_ID\":\"t1\"}}"),
+              Whisk.json(
+                  "{\"env\":{\"__OW_ACTIVATION_ID\":\"a1\",\"__OW_TRANSACTION_ID\":\"t1\"}}"),
               minute(),
               1,
               new Some<>(Whisk.action(path, Whisk.fields(annotations))),

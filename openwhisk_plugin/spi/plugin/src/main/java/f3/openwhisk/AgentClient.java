@@ -27,8 +27,8 @@ import java.util.concurrent.TimeUnit;
 
 /**
  * The node agent's local API (agent.proto) over its Unix socket. Thread-safe; every call is
- * asynchronous, has a deadline, and fails with an {@link AgentException}. Owns the connection, which
- * is made at once and again whenever it broke.
+ * asynchronous, has a deadline, and fails with an {@link AgentException}. Owns the connection,
+ * which is made at once and again whenever it broke.
  */
 final class AgentClient implements AutoCloseable {
   static final long ATTACH_MILLIS = 2000;

@@ -21,8 +21,8 @@ import spray.json.JsValue;
 /**
  * A container of OpenWhisk whose initialize first attaches it to F3, whose run first says which
  * activation comes, and whose destroy detaches it afterwards. Thread-safe as Container is: run may
- * be called by several threads at once, the others by one at a time, but for destroy, which may come
- * while initialize is under way.
+ * be called by several threads at once, the others by one at a time, but for destroy, which may
+ * come while initialize is under way.
  */
 final class ContainerForwarder extends Forwarder {
   private final Container container;
@@ -69,7 +69,8 @@ final class ContainerForwarder extends Forwarder {
     } else if (hints.isEmpty()) {
       hints = Hints.ofEnvironment(environment);
     }
-    ActionName name = action == null ? ActionName.ofEnvironment(environment) : ActionName.of(action);
+    ActionName name =
+        action == null ? ActionName.ofEnvironment(environment) : ActionName.of(action);
     CompletableFuture<Boolean> attaching = attach(name, environment, transid(args));
     attached = attaching;
     CompletableFuture<Object> initialized =
@@ -204,8 +205,8 @@ final class ContainerForwarder extends Forwarder {
   }
 
   /**
-   * The id by which the container runtime knows it. A pod is named in OpenWhisk by its own name, and
-   * carries the runtime's id ("containerd://ID") beside it.
+   * The id by which the container runtime knows it. A pod is named in OpenWhisk by its own name,
+   * and carries the runtime's id ("containerd://ID") beside it.
    */
   private static String runtimeId(Container container) {
     try {

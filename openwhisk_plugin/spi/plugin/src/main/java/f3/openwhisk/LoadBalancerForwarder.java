@@ -95,7 +95,7 @@ final class LoadBalancerForwarder extends Forwarder {
                     () -> place(method, args, holders(reply, require), require))));
   }
 
-  /** Nodes that hold some of it, most bytes first; with {@code require} only those with the most. */
+  /** Nodes that hold some of it, most bytes first; if {@code require}, only those with the most. */
   private static List<String> holders(LocateReply reply, boolean require) {
     List<String> nodes = new ArrayList<>();
     for (Held held : reply.getNodesList()) {
