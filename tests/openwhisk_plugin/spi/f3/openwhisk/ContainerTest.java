@@ -10,6 +10,7 @@ import f3.openwhisk.Agent.AttachReply;
 import f3.openwhisk.Agent.AttachRequest;
 import io.grpc.Status;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
@@ -382,6 +383,46 @@ class ContainerTest {
     assertEquals(2, response.statusCode());
     assertEquals("F3: __f3.ttl is 0", Json.textField(response.result().get(), "error"));
     assertTrue(events.startingWith("POST /run").isEmpty());
+  }
+
+  @Test
+  void agentThatForgotTheContainerFailsTheRunOfAnActionWithFiles() throws Throwable {
+    agent.onUpdate = request -> FakeAgent.refuse(Status.NOT_FOUND.withDescription("no container"));
+    Container needs = create("hello", MOUNTED);
+    Whisk.await(initialize(needs, "hello", MOUNTED));
+    assertEquals(3, Whisk.await(run(needs, "a1", "{}"))._2().statusCode());
+    Container plain = create("plain", Map.of());
+    Whisk.await(initialize(plain, "plain", Map.of()));
+    assertEquals(0, Whisk.await(run(plain, "a2", "{}"))._2().statusCode());
+    assertEquals(List.of("POST /run " + TWO + " a2"), events.startingWith("POST /run"));
+  }
+
+  @Test
+  void runAfterARefusedAttachIsForwarded() throws Throwable {
+    agent.onAttach = request -> FakeAgent.refuse(Status.PERMISSION_DENIED.withDescription("no"));
+    Container container = create("hello", MOUNTED);
+    assertEquals(2, initializationError(initialize(container, "hello", MOUNTED)).statusCode());
+    assertEquals(0, Whisk.await(run(container, "a1", "{}"))._2().statusCode());
+    assertTrue(agent.updates.isEmpty());
+  }
+
+  @Test
+  void manyRunsAtOnceEachSayWhichActivationComes() throws Throwable {
+    Container container = create("hello", MOUNTED);
+    Whisk.await(initialize(container, "hello", MOUNTED));
+    List<Future<Tuple2<Interval, ActivationResponse>>> runs = new ArrayList<>();
+    for (int i = 0; i < 200; i++) {
+      runs.add(run(container, "a" + i, "{}"));
+    }
+    for (Future<Tuple2<Interval, ActivationResponse>> ran : runs) {
+      assertEquals(0, Whisk.await(ran)._2().statusCode());
+    }
+    List<String> all = events.all();
+    for (int i = 0; i < 200; i++) {
+      int update = all.indexOf("agent Update " + ONE + " a" + i);
+      int post = all.indexOf("POST /run " + ONE + " a" + i);
+      assertTrue(0 <= update && update < post, "a" + i);
+    }
   }
 
   @Test

@@ -72,6 +72,12 @@ class ProviderTest {
     for (String key : new String[] {"agent-socket", "container-factory", "load-balancer"}) {
       System.clearProperty("whisk.f3." + key);
     }
+    ConfigFactory.invalidateCaches();
+  }
+
+  private static void configure(String key, String value) {
+    System.setProperty("whisk.f3." + key, value);
+    ConfigFactory.invalidateCaches();
   }
 
   /** By the name that `whisk.spi.…` has, and OpenWhisk's way. */
@@ -82,8 +88,8 @@ class ProviderTest {
 
   @Test
   void containerFactoryIsFoundAndDecoratesTheConfiguredOne() throws Throwable {
-    System.setProperty("whisk.f3.container-factory", ProviderTest.class.getName() + "$Docker");
-    System.setProperty("whisk.f3.agent-socket", dir.resolve("none.sock").toString());
+    configure("container-factory", ProviderTest.class.getName() + "$Docker");
+    configure("agent-socket", dir.resolve("none.sock").toString());
     ContainerFactory factory =
         load(ContainerFactoryProvider.class, "f3.openwhisk.F3ContainerFactoryProvider")
             .instance(
@@ -110,7 +116,7 @@ class ProviderTest {
 
   @Test
   void loadBalancerIsFoundAndDecoratesTheConfiguredOne() throws Throwable {
-    System.setProperty("whisk.f3.load-balancer", ProviderTest.class.getName() + "$Balancer");
+    configure("load-balancer", ProviderTest.class.getName() + "$Balancer");
     LoadBalancerProvider provider = load(LoadBalancerProvider.class, "f3.openwhisk.F3LoadBalancer");
     assertEquals("x", provider.requiredProperties().apply("kafka.hosts"));
     LoadBalancer balancer =

@@ -1,5 +1,6 @@
 package f3.openwhisk;
 
+import com.typesafe.config.ConfigFactory;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
@@ -110,6 +111,7 @@ public final class RealAgent {
     System.setProperty("whisk.f3.agent-socket", System.getenv("F3_AGENT_SOCKET"));
     System.setProperty("whisk.f3.container-factory", RealAgent.class.getName() + "$Docker");
     System.setProperty("whisk.f3.load-balancer", RealAgent.class.getName() + "$Balancer");
+    ConfigFactory.invalidateCaches();
     RealAgent invoker = new RealAgent();
     BufferedReader commands =
         new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));

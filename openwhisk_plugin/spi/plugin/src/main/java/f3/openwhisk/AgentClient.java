@@ -117,10 +117,8 @@ final class AgentClient implements AutoCloseable {
     }
     CallOptions options =
         CallOptions.DEFAULT.withDeadlineAfter(deadline - System.nanoTime(), TimeUnit.NANOSECONDS);
-    ClientCalls.asyncUnaryCall(
-        channel.newCall(method, options),
-        request,
-        new StreamObserver<A>() {
+    StreamObserver<A> observer =
+        new StreamObserver<>() {
           @Override
           public void onNext(A reply) {
             result.complete(reply);
@@ -141,7 +139,12 @@ final class AgentClient implements AutoCloseable {
 
           @Override
           public void onCompleted() {}
-        });
+        };
+    try {
+      ClientCalls.asyncUnaryCall(channel.newCall(method, options), request, observer);
+    } catch (RuntimeException e) {
+      result.completeExceptionally(explained(Status.fromThrowable(e), millis));
+    }
   }
 
   private AgentException explained(Status status, long millis) {

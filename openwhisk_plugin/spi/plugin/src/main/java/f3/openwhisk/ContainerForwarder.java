@@ -2,6 +2,7 @@ package f3.openwhisk;
 
 import f3.openwhisk.Agent.AttachRequest;
 import f3.openwhisk.Agent.UpdateRequest;
+import io.grpc.Status;
 import java.lang.reflect.Method;
 import java.time.Instant;
 import java.util.concurrent.CompletableFuture;
@@ -114,7 +115,7 @@ final class ContainerForwarder extends Forwarder {
   private void refuseIfDestroyed() {
     if (destroyed) {
       throw new AgentException(
-          io.grpc.Status.Code.ABORTED, "F3: the container was destroyed before its /init", null);
+          Status.Code.ABORTED, "F3: the container was destroyed before its /init", null);
     }
   }
 
@@ -125,7 +126,7 @@ final class ContainerForwarder extends Forwarder {
   private Future<Object> run(Method method, Object[] args) {
     Instant start = Instant.now();
     JsValue callHints = Json.field((JsValue) args[0], Hints.CALL);
-    if (callHints == null && !attached.getNow(false)) {
+    if (callHints == null && !isAttached()) {
       return ScalaFutures.toScala(ScalaFutures.call(() -> forward(method, args)));
     }
     boolean needed = callHints != null || hints.changesWithTheWorkflow();
@@ -133,7 +134,7 @@ final class ContainerForwarder extends Forwarder {
         ScalaFutures.rescue(
             agent.update(update((JsValue) args[1], callHints), needed).thenApply(reply -> true),
             error -> {
-              if (needed || ((AgentException) error).isFaultOfTheAction()) {
+              if (needed || stopsTheRun((AgentException) error)) {
                 return CompletableFuture.failedFuture(error);
               }
               warn(error, "the run goes on", transid(args));
@@ -148,6 +149,16 @@ final class ContainerForwarder extends Forwarder {
                 error instanceof AgentException e
                     ? CompletableFuture.completedFuture(new Tuple2<>(since(start), response(e)))
                     : CompletableFuture.failedFuture(error)));
+  }
+
+  private boolean isAttached() {
+    return attached.isDone() && !attached.isCompletedExceptionally() && attached.join();
+  }
+
+  /** Without its mounts an action would write into the container, and lose it. */
+  private boolean stopsTheRun(AgentException error) {
+    return error.isFaultOfTheAction()
+        || (error.code() == Status.Code.NOT_FOUND && !hints.isEmpty());
   }
 
   private UpdateRequest update(JsValue environment, JsValue callHints) {

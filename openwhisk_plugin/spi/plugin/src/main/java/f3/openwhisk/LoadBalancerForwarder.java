@@ -65,7 +65,13 @@ final class LoadBalancerForwarder extends Forwarder {
 
   @Override
   protected Object take(Method method, Object[] args) throws Throwable {
-    return method.getName().equals("publish") ? publish(method, args) : forward(method, args);
+    if (method.getName().equals("publish")) {
+      return publish(method, args);
+    }
+    if (method.getName().equals("close")) {
+      agent.close();
+    }
+    return forward(method, args);
   }
 
   /** publish(action, message)(transid). */

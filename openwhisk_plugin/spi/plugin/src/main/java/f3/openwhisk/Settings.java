@@ -25,9 +25,8 @@ record Settings(
   private static final String LOAD_BALANCER = "whisk.f3.load-balancer";
   private static final String INVOKER_NODES = "whisk.f3.invoker-nodes";
 
-  /** Reads the configuration afresh; a key that is not there has the documented default. */
+  /** Of OpenWhisk's configuration; a key that is not there has the documented default. */
   static Settings load() {
-    ConfigFactory.invalidateCaches();
     return of(ConfigFactory.load());
   }
 

@@ -8,12 +8,13 @@ import org.apache.openwhisk.core.connector.ActivationMessage;
 import org.apache.openwhisk.core.entity.WhiskEntity;
 import spray.json.JsValue;
 
-/** What one activation is going to read, as far as annotations and arguments tell. Immutable. */
+/** What one activation is going to read, as far as annotations and arguments tell. */
 final class Wanted {
   /** Arguments may be a megabyte; the agent is asked for so much at most. */
   private static final int MAX_NAMES = 64;
 
   private static final int MAX_DEPTH = 4;
+  private static final int MAX_VALUES = 10_000;
 
   /** xdt/reference.h: kReferenceChars of base64url. */
   private static final Pattern REFERENCE = Pattern.compile("[A-Za-z0-9_-]{179}");
@@ -25,6 +26,7 @@ final class Wanted {
   private final List<String> references = new ArrayList<>();
   private final LocateRequest.Builder request;
   private final String locality;
+  private int values;
 
   Wanted(WhiskEntity action, ActivationMessage message) {
     Hints hints = Hints.ofAnnotations(action);
@@ -59,6 +61,9 @@ final class Wanted {
   }
 
   private void scan(JsValue value, int depth) {
+    if (++values > MAX_VALUES) {
+      return;
+    }
     String text = Json.text(value);
     if (text != null) {
       add(text);
