@@ -158,6 +158,7 @@ class ContainerTest {
         events.all());
     AttachRequest attach = agent.attaches.get(0);
     assertEquals("{\"f3-mounts\":" + Whisk.MOUNTS + "}", attach.getAnnotations());
+    assertTrue(attach.getRunning());
     assertEquals("a1", attach.getActivation());
     assertEquals("tid1", attach.getWorkflow());
     assertEquals("tid1", agent.updates.get(1).getWorkflow());

@@ -99,6 +99,7 @@ final class ContainerForwarder extends Forwarder {
             .setActivation(Json.textField(environment, "__OW_ACTIVATION_ID"))
             .setWorkflow(Workflow.of(Json.textField(environment, "__OW_TRANSACTION_ID")))
             .setAnnotations(hints.toJson())
+            .setRunning(true)
             .build();
     boolean needed = !hints.isEmpty();
     return ScalaFutures.rescue(
