@@ -58,7 +58,14 @@ class ContainerTest {
   @BeforeEach
   void start() throws Exception {
     agent = new FakeAgent(dir.resolve("agent.sock"), events).start();
-    client = new AgentClient(agent.socket);
+    use(Whisk.UNHURRIED);
+  }
+
+  private void use(AgentClient.Deadlines deadlines) {
+    if (client != null) {
+      client.close();
+    }
+    client = new AgentClient(agent.socket, deadlines);
     factory = decorated(new RecordedDocker(events));
   }
 
@@ -244,6 +251,7 @@ class ContainerTest {
 
   @Test
   void agentAwayFailsWhoNeedsFilesAndNobodyElse() throws Throwable {
+    use(AgentClient.Deadlines.DEFAULT);
     agent.stop();
     Container needs = create("hello", MOUNTED);
     ActivationResponse response = initializationError(initialize(needs, "hello", MOUNTED));
@@ -303,6 +311,7 @@ class ContainerTest {
 
   @Test
   void agentThatNeverAnswersDoesNotHoldTheActivation() throws Throwable {
+    use(AgentClient.Deadlines.DEFAULT);
     agent.onAttach = request -> new CompletableFuture<>();
     Container container = create("hello", MOUNTED);
     ActivationResponse response = initializationError(initialize(container, "hello", MOUNTED));
@@ -351,6 +360,7 @@ class ContainerTest {
 
   @Test
   void runGoesOnWithoutTheAgentWhenNothingDependsOnIt() throws Throwable {
+    use(new AgentClient.Deadlines(60_000, 200, 60_000, 60_000));
     Container container = create("hello", MOUNTED);
     Whisk.await(initialize(container, "hello", MOUNTED));
     agent.stop();
@@ -364,6 +374,7 @@ class ContainerTest {
 
   @Test
   void runInAWorkflowsDirectoryNeedsTheAgent() throws Throwable {
+    use(new AgentClient.Deadlines(60_000, 200, 60_000, 60_000));
     Map<String, String> annotations =
         Map.of("f3-mounts", "[{\"path\":\"/mnt/f3\",\"lifetime\":\"workflow\"}]");
     Container container = create("step", annotations);

@@ -46,7 +46,7 @@ class LoadBalancerTest {
   @BeforeEach
   void start() throws Exception {
     agent = new FakeAgent(dir.resolve("agent.sock"), events).start();
-    client = new AgentClient(agent.socket, TimeUnit.SECONDS.toMillis(60)); // a slow machine's
+    client = new AgentClient(agent.socket, Whisk.UNHURRIED);
     balance(new RecordedBalancer(events, 4, 0), Map.of());
   }
 
@@ -159,7 +159,7 @@ class LoadBalancerTest {
   @Test
   void agentsFailureLeavesTheHash() throws Throwable {
     client.close();
-    client = new AgentClient(agent.socket);
+    client = new AgentClient(agent.socket, AgentClient.Deadlines.DEFAULT);
     balance(new RecordedBalancer(events, 4, 0), Map.of());
     agent.onLocate = request -> FakeAgent.refuse(Status.INTERNAL.withDescription("no"));
     assertEquals("invoker0", publish("a1", WITH_INPUTS, null, null));

@@ -20,6 +20,10 @@ final class Whisk {
   /** Fields in the order of their names: spray-json keeps no other. */
   static final String MOUNTS = "[{\"mode\":\"rw\",\"path\":\"/mnt/f3\",\"volume\":\"wf1\"}]";
 
+  /** For calls that must succeed, on however slow a machine. */
+  static final AgentClient.Deadlines UNHURRIED =
+      new AgentClient.Deadlines(60_000, 60_000, 60_000, 60_000);
+
   private Whisk() {}
 
   /** 32 characters, as OpenWhisk makes them. */

@@ -31,10 +31,10 @@ import java.util.concurrent.TimeUnit;
  * which is made at once and again whenever it broke.
  */
 final class AgentClient implements AutoCloseable {
-  static final long ATTACH_MILLIS = 2000;
-  static final long UPDATE_MILLIS = 1000;
-  static final long DETACH_MILLIS = 2000;
-  static final long LOCATE_MILLIS = 200;
+  /** How long each call may take, in milliseconds. */
+  record Deadlines(long attach, long update, long detach, long locate) {
+    static final Deadlines DEFAULT = new Deadlines(2000, 1000, 2000, 200);
+  }
 
   /** Between attempts while the agent is away. */
   private static final long RETRY_MILLIS = 50;
@@ -50,16 +50,16 @@ final class AgentClient implements AutoCloseable {
       method("Locate", LocateRequest.getDefaultInstance(), LocateReply.getDefaultInstance());
 
   private final Path socket;
-  private final long locateMillis;
+  private final Deadlines deadlines;
   private final ManagedChannel channel;
 
   AgentClient(Path socket) {
-    this(socket, LOCATE_MILLIS);
+    this(socket, Deadlines.DEFAULT);
   }
 
-  AgentClient(Path socket, long locateMillis) {
+  AgentClient(Path socket, Deadlines deadlines) {
     this.socket = socket;
-    this.locateMillis = locateMillis;
+    this.deadlines = deadlines;
     // The address is never used; as a number it asks no name server.
     channel =
         OkHttpChannelBuilder.forAddress("127.0.0.1", 1)
@@ -73,20 +73,20 @@ final class AgentClient implements AutoCloseable {
 
   /** Waits for an agent that is away, within the deadline, if {@code patient}. */
   CompletableFuture<AttachReply> attach(AttachRequest request, boolean patient) {
-    return call(ATTACH, request, ATTACH_MILLIS, patient);
+    return call(ATTACH, request, deadlines.attach(), patient);
   }
 
   CompletableFuture<UpdateReply> update(UpdateRequest request, boolean patient) {
-    return call(UPDATE, request, UPDATE_MILLIS, patient);
+    return call(UPDATE, request, deadlines.update(), patient);
   }
 
   CompletableFuture<DetachReply> detach(String container) {
     DetachRequest request = DetachRequest.newBuilder().setContainer(container).build();
-    return call(DETACH, request, DETACH_MILLIS, false);
+    return call(DETACH, request, deadlines.detach(), false);
   }
 
   CompletableFuture<LocateReply> locate(LocateRequest request) {
-    return call(LOCATE, request, locateMillis, false);
+    return call(LOCATE, request, deadlines.locate(), false);
   }
 
   @Override
