@@ -84,7 +84,8 @@ Status AgentClient::Update(const UpdateRequest& request) {
 
 Status AgentClient::Detach(const std::string& container) {
   grpc::ClientContext context;
-  SetDeadline(&context, kCallMillis, true);
+  // An agent that is away finds out by itself which containers have ended.
+  SetDeadline(&context, kCallMillis, false);
   DetachRequest request;
   request.set_container(container);
   DetachReply reply;
@@ -93,7 +94,7 @@ Status AgentClient::Detach(const std::string& container) {
 
 Status AgentClient::EndWorkflow(const std::string& name_space, const std::string& workflow) {
   grpc::ClientContext context;
-  SetDeadline(&context, kCallMillis, true);
+  SetDeadline(&context, kCallMillis, false);
   EndWorkflowRequest request;
   request.set_namespace_(name_space);
   request.set_workflow(workflow);

@@ -3,6 +3,7 @@
 #include <httplib.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <thread>
 #include <utility>
 
@@ -64,6 +65,8 @@ struct HttpServer::Impl {
   Server server;
   int port = 0;
   std::thread thread;
+  std::atomic<bool> ended{false};  // the thread's work is over
+  bool stopped = false;
 
   void Plain(const httplib::Request& from, httplib::Response* to) {
     ToHttp(api->Handle(FromHttp(from)), to);
@@ -141,12 +144,18 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOptions& o
                       "; is another program there?");
   }
   server.WidenBacklog();
-  impl->thread = std::thread([raw] { raw->server.listen_after_bind(); });
+  impl->thread = std::thread([raw] {
+    raw->server.listen_after_bind();
+    raw->ended = true;
+  });
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
 
 void HttpServer::StopAccepting() {
-  while (!impl_->server.is_running() && impl_->thread.joinable()) std::this_thread::yield();
+  if (impl_->stopped) return;
+  impl_->stopped = true;
+  // httplib ignores a stop that comes before its loop has begun.
+  while (!impl_->server.is_running() && !impl_->ended) std::this_thread::yield();
   impl_->server.stop();
 }
 

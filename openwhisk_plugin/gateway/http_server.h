@@ -29,9 +29,8 @@ class HttpServer {
   HttpServer& operator=(const HttpServer&) = delete;
 
   int port() const;
-  // Takes no more connections and waits for the requests that are there: end their activations
-  // first.
   void StopAccepting();
+  // Also waits for the requests that are there: end their activations first.
   void Stop();
 
  private:

@@ -140,24 +140,24 @@ Status RestApi::CheckHints(const ActionName& name, const ActionPut& put) {
 Status RestApi::CheckSequence(const Context& context, const ActionName& name, const Exec& exec) {
   std::vector<std::string> open = exec.components;
   std::set<std::string> seen;
-  while (!open.empty()) {
-    std::string text = std::move(open.back());
-    open.pop_back();
-    F3_ASSIGN_OR_RETURN(ActionName component, ParseActionName(text, context.user.name_space));
-    if (component == name) {
-      return Status::InvalidArgument("the sequence would contain itself, by " + text);
-    }
+  for (size_t i = 0; i < open.size(); ++i) {
+    const std::string text = open[i];
     if (!seen.insert(text).second) continue;
+    F3_ASSIGN_OR_RETURN(ActionName component, ParseActionName(text, context.user.name_space));
     auto resolved = ResolveAction(store_, context.user, component);
-    if (resolved.status().Is(Code::kNotFound)) {
-      return Status::InvalidArgument("the component " + text + " of the sequence does not exist");
-    }
-    if (!resolved.ok()) return resolved.status();
-    if (resolved->action.id == name) {
+    if (component == name || (resolved.ok() && resolved->action.id == name)) {
       return Status::InvalidArgument("the sequence would contain itself, by " + text);
     }
-    const auto& further = resolved->action.exec.components;
-    open.insert(open.end(), further.begin(), further.end());
+    if (resolved.ok()) {
+      const auto& further = resolved->action.exec.components;
+      open.insert(open.end(), further.begin(), further.end());
+    } else if (i < exec.components.size()) {
+      // What a component lacks is told when it runs.
+      bool missing = resolved.status().Is(Code::kNotFound);
+      return missing ? Status::InvalidArgument("the component " + text +
+                                               " of the sequence does not exist")
+                     : resolved.status();
+    }
   }
   return Status();
 }

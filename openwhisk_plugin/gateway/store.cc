@@ -72,7 +72,7 @@ Status CheckPlace(Transaction& txn, const ActionName& name) {
   return Status();
 }
 
-Status CheckRoom(Result<std::vector<std::pair<std::string, std::string>>> rows,
+Status CheckRoom(const Result<std::vector<std::pair<std::string, std::string>>>& rows,
                  const std::string& what) {
   if (!rows.ok()) return rows.status();
   if (rows->size() < kMaxEntities) return Status();

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <fstream>
 #include <numeric>
+#include <set>
 
 #include "openwhisk_plugin/gateway/auth.h"
 #include "openwhisk_plugin/gateway/entities.h"
