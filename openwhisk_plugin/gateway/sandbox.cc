@@ -41,7 +41,8 @@ json InitBody(const ActivationSpec& spec, const std::string& code, Clock* clock)
   for (const auto& [key, value] : spec.environment.items()) {
     environment[key] = value.is_string() ? value.get<std::string>() : value.dump();
   }
-  for (const auto& [key, value] : CallContext(spec, clock).items()) {
+  const json context = CallContext(spec, clock);
+  for (const auto& [key, value] : context.items()) {
     environment["__OW_" + Upper(key)] = value;
   }
   const Exec& exec = spec.action.exec;
