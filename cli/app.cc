@@ -8,6 +8,7 @@
 #include <memory>
 #include <sstream>
 
+#include "cli/attach_command.h"
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
 #include "cli/settings.h"
@@ -225,9 +226,9 @@ int RunMain(int argc, char** argv) {
     return std::string("f3: ") + error.what() + "\n";
   });
   for (auto* add :
-       {AddUp,     AddDown,   AddDestroy, AddStatus, AddTop,     AddStat, AddLocate,
-        AddVolume, AddMount,  AddNode,    AddMeta,   AddPut,     AddGet,  AddRef,
-        AddFsck,   AddDoctor, AddDemo,    AddBench,  AddHwalloc, AddHelp, AddSupervise}) {
+       {AddUp,    AddDown,   AddDestroy, AddStatus, AddTop,     AddStat, AddLocate,   AddVolume,
+        AddMount, AddNode,   AddMeta,    AddPut,    AddGet,     AddRef,  AddAttach,   AddDetach,
+        AddFsck,  AddDoctor, AddDemo,    AddBench,  AddHwalloc, AddHelp, AddSupervise}) {
     add(&app, &exit_code);
   }
   // Installed under this name, it is the helper that mount(8) runs for -t fuse.f3.

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "cli/agent_socket.h"
 #include "cli/settings.h"
 #include "common/unique_fd.h"
 
@@ -123,7 +124,9 @@ Status ClusterLayout::WriteDaemonConfigs() const {
             "\nbind = " + Quote(node.address) + "\nstate = " + Quote(state(node)) +
             "\nmemory_dir = " + Quote(memory(node)) + "\nmemory = " + std::to_string(memory_bytes) +
             "\ndurable = " + Quote(dir + "/durable") +
-            "\ncontrol = " + Quote(run(node.name + ".sock")) + "\n";
+            "\ncontrol = " + Quote(run(node.name + ".sock")) +
+            "\nagent_socket = " + Quote(AgentSocketOf(*this, node)) +
+            "\nsandboxes = " + Quote(SandboxesOf(*this, node)) + "\n";
     if (disk_bytes > 0) text += "disk = " + std::to_string(disk_bytes) + "\n";
     if (delay_micros > 0) text += "delay = \"" + std::to_string(delay_micros) + "us\"\n";
     text += "\n[[mount]]\nvolume = \"default\"\ndir = " + Quote(mount(node)) +

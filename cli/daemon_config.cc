@@ -134,6 +134,13 @@ void NodeConfig::Declare(Settings* settings) {
   settings->Flag("xdt_spill", &agent.xdt_spill,
                  "Move such values to the disk tier's file system when memory is short, instead of "
                  "making their senders wait");
+  settings->Path("agent_socket", &agent_socket,
+                 "Socket of the API that brings F3 into containers: f3 attach, gateway, OpenWhisk");
+  settings->Path("sandboxes", &sandboxes,
+                 "Directory of the containers' mounts and sockets (default: STATE/sandboxes)");
+  settings->Texts("openwhisk_allow", &openwhisk_allow,
+                  "Volumes that namespaces may use besides `default` and their own, "
+                  "NAMESPACE=VOLUME,…; * is every namespace");
   settings->Path("log", &log, "Log file (default: standard error)");
   settings->Choice(
       "log_level", {"trace", "debug", "info", "warn", "error"},
@@ -184,6 +191,7 @@ Status NodeConfig::Check() {
     const std::string beside = XdtSocketBeside(agent.control_socket);
     if (beside.size() < sizeof(sockaddr_un::sun_path)) agent.xdt_socket = beside;
   }
+  if (sandboxes.empty() && !agent_socket.empty()) sandboxes = agent.state_dir + "/sandboxes";
   if (agent.xdt_namespace.empty()) return Status::BadConfig("xdt_namespace is empty");
   std::set<std::string> dirs;
   for (const auto& mount : agent.mounts) {

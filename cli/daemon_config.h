@@ -38,6 +38,10 @@ struct NodeConfig {
   std::string log;
   std::string log_level = "info";
   std::vector<std::string> mount_flags;  // "VOLUME[/SUBTREE]:DIR[:OPTIONS]"
+  // OpenWhisk: the local API (openwhisk_plugin/agent_service.h); none without the socket.
+  std::string agent_socket;
+  std::string sandboxes;
+  std::vector<std::string> openwhisk_allow;  // "NAMESPACE=VOLUME"
 
   // `settings` holds references to this object.
   void Declare(Settings* settings);

@@ -15,6 +15,7 @@
 #include <memory>
 #include <set>
 
+#include "cli/agent_socket.h"
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
 #include "cli/inspect.h"
@@ -24,6 +25,9 @@
 #include "cli/process.h"
 #include "cli/table.h"
 #include "common/units.h"
+#include "openwhisk_plugin/container_process.h"
+#include "openwhisk_plugin/foreign_mounts.h"
+#include "openwhisk_plugin/sandbox_dir.h"
 
 namespace f3::cli {
 namespace {
@@ -57,6 +61,7 @@ class Doctor {
   void Space();
   void Cluster();
   void LeftOvers();
+  void Sandboxes();
 
   const std::string dir_;
   std::vector<Finding> findings_;
@@ -270,6 +275,34 @@ void Doctor::LeftOvers() {
   if (findings_.size() == before) Add("left-overs", Grade::kOk, "none of dead clusters");
 }
 
+// What agents that were killed have left of containers, and in them.
+void Doctor::Sandboxes() {
+  size_t before = findings_.size();
+  auto layout = ClusterLayout::Load(dir_);
+  const std::vector<ClusterNode> none;
+  for (const auto& node : layout.ok() ? layout->nodes : none) {
+    const std::string sandboxes = SandboxesOf(*layout, node);
+    for (const auto& id : openwhisk::ListSandboxDirs(sandboxes)) {
+      auto note = openwhisk::ReadNote(sandboxes + "/" + id);
+      if (note.status().Is(Code::kNotFound)) continue;  // nobody has attached it
+      if (note.ok() && (note->pid == 0 || openwhisk::IsAlive(note->pid, note->started))) continue;
+      Add("left-over sandbox", Grade::kProblem,
+          note.ok() ? "container " + id + " has ended and is still attached to " + node.name
+                    : note.status().message(),
+          "`f3 node start " + node.name + "`, its agent removes it; or: rm -r " + sandboxes + "/" +
+              id);
+    }
+  }
+  for (const auto& mount : openwhisk::FindForeignMounts()) {
+    const std::string pid = std::to_string(mount.pid);
+    if (Answers("/proc/" + pid + "/root" + mount.path, 3'000'000)) continue;
+    Add("left-over mount", Grade::kProblem,
+        mount.path + " in the container of process " + pid + " does not answer",
+        "start its node's agent again, or: nsenter -t " + pid + " -m umount -l " + mount.path);
+  }
+  if (findings_.size() == before) Add("sandboxes", Grade::kOk, "none left over");
+}
+
 std::vector<Finding> Doctor::Examine() {
   Machine();
   Privileges();
@@ -280,6 +313,7 @@ std::vector<Finding> Doctor::Examine() {
   Space();
   Cluster();
   LeftOvers();
+  Sandboxes();
   return findings_;
 }
 
@@ -321,7 +355,8 @@ void AddDoctor(CLI::App* app, int* exit_code) {
       "doctor",
       "Look for what stands in the way, and say what to do\n"
       "Checks /dev/fuse, kernel, privileges, passthrough for each tier directory, programs, ports, "
-      "clock, disk space, the cluster at --dir, and what dead clusters have left. Changes nothing. "
+      "clock, disk space, the cluster at --dir, and what dead clusters, agents and containers have "
+      "left. Changes nothing. "
       "Exits with 1 when there is a problem.");
   AddDirFlag(command, &options->dir);
   AddJsonFlag(command, &options->json);

@@ -11,6 +11,7 @@
 #include <map>
 #include <thread>
 
+#include "cli/agent_socket.h"
 #include "cli/control.h"
 #include "cli/mounts.h"
 #include "cli/network.h"
@@ -18,6 +19,7 @@
 #include "common/clock.h"
 #include "common/cluster_key.h"
 #include "common/units.h"
+#include "openwhisk_plugin/sandbox_dir.h"
 
 namespace f3::cli {
 namespace {
@@ -217,6 +219,8 @@ Status ReleaseSystem(const ClusterLayout& layout, bool keep_data, const Say& say
   };
   say("unmounting");
   for (const auto& node : layout.nodes) {
+    // What an agent that was killed has left in containers.
+    keep(openwhisk::ReleaseSandboxes(SandboxesOf(layout, node)));
     keep(Detach(layout.mount(node), "fuse"));
     if (MountAt(layout.memory(node)).type != "tmpfs") continue;
     if (keep_data) {
@@ -233,7 +237,10 @@ Status ReleaseSystem(const ClusterLayout& layout, bool keep_data, const Say& say
   keep(RemoveNetwork(layout));
   std::error_code error;
   std::vector<std::string> names = {"supervise", "meta"};
-  for (const auto& node : layout.nodes) names.push_back(node.name);
+  for (const auto& node : layout.nodes) {
+    names.push_back(node.name);
+    fs::remove(AgentSocketOf(layout, node), error);
+  }
   for (const auto& name : names) {
     fs::remove(layout.run(name + ".sock"), error);
     fs::remove(layout.run(name + ".pid"), error);

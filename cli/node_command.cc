@@ -22,6 +22,7 @@
 #include "common/log.h"
 #include "common/units.h"
 #include "fs_client/node_agent.h"
+#include "openwhisk_plugin/agent_service.h"
 
 namespace f3::cli {
 namespace {
@@ -64,6 +65,23 @@ void RaiseFileLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// The API for sandboxes; null when it is not asked for.
+Result<std::unique_ptr<openwhisk::AgentService>> ServeSandboxes(const NodeConfig& config,
+                                                                const ClusterKey& key,
+                                                                fs::NodeAgent* agent) {
+  if (config.agent_socket.empty()) return std::unique_ptr<openwhisk::AgentService>();
+  openwhisk::AgentService::Options options;
+  options.socket = config.agent_socket;
+  options.dir = config.sandboxes;
+  options.metadata_server = config.agent.metadata_server;
+  options.tls_ca_file = config.agent.tls_ca_file;
+  options.allow = config.openwhisk_allow;
+  // However many connections it makes, a sandbox leaves half of the pool to others.
+  options.xdt_limit_bytes = config.agent.xdt_memory_bytes / 2;
+  options.agent = agent;
+  return openwhisk::AgentService::Start(options, key);
+}
+
 Status Serve(NodeOptions* options) {
   NodeConfig& config = options->config;
   F3_RETURN_IF_ERROR(LoadSettings(options->config_file, &options->settings));
@@ -83,6 +101,7 @@ Status Serve(NodeOptions* options) {
           return AnswerAgentControl(agent.get(), config.agent.metadata_server, request);
         });
   }
+  F3_ASSIGN_OR_RETURN(auto sandboxes, ServeSandboxes(config, key, agent.get()));
   PublishControlSocket(config.agent, true);
   spdlog::info("node {} is up with {} mounts", config.agent.name, config.agent.mounts.size());
   // Ends with the last mount, when somebody unmounts it from outside.
@@ -92,6 +111,7 @@ Status Serve(NodeOptions* options) {
   });
   WaitForStopSignal();
   spdlog::info("stopping");
+  if (sandboxes != nullptr) sandboxes->Stop();
   control.reset();
   Status stopped = agent->Stop();
   watcher.join();
@@ -207,7 +227,7 @@ void AddNode(CLI::App* app, int* exit_code) {
       "names with underscores and whose mounts are [[mount]] tables (volume, subtree, dir, "
       "read_only, allow_other, dev, suid, passthrough, class, tier, follow, ttl); flags win. It "
       "ends "
-      "when its last mount is unmounted.");
+      "when the last of these mounts is unmounted.");
   command->add_option("--config", options->config_file, "TOML file")->type_name("FILE");
   options->config.Declare(&options->settings);
   options->settings.AddFlags(command);

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <numeric>
 #include <utility>
 
 #define TOML_EXCEPTIONS 0
@@ -18,20 +17,6 @@
 namespace f3::cli {
 namespace {
 
-size_t EditDistance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0]++;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      size_t change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, change});
-    }
-  }
-  return row.back();
-}
-
 std::string FlagName(std::string key) {
   std::replace(key.begin(), key.end(), '_', '-');
   return "--" + key;
@@ -42,19 +27,6 @@ std::string Where(const std::string& origin, const toml::source_region& source) 
 }
 
 }  // namespace
-
-std::string Nearest(const std::string& word, const std::vector<std::string>& known) {
-  std::string best;
-  size_t best_distance = word.size() / 3 + 2;  // further away it is not a slip of the hand
-  for (const auto& candidate : known) {
-    size_t distance = EditDistance(word, candidate);
-    if (distance < best_distance) {
-      best_distance = distance;
-      best = candidate;
-    }
-  }
-  return best;
-}
 
 void Settings::Add(std::string key, std::string help, std::function<Status(const std::string&)> set,
                    bool is_flag) {
@@ -69,6 +41,18 @@ void Settings::Add(std::string key, std::string help, std::function<Status(const
 void Settings::Text(std::string key, std::string* target, std::string help) {
   Add(std::move(key), std::move(help), [target](const std::string& value) {
     *target = value;
+    return Status();
+  });
+}
+
+void Settings::Texts(std::string key, std::vector<std::string>* target, std::string help) {
+  Add(std::move(key), std::move(help), [target](const std::string& value) {
+    target->clear();
+    for (size_t at = 0; at < value.size();) {
+      const size_t comma = std::min(value.find(',', at), value.size());
+      if (comma > at) target->push_back(value.substr(at, comma - at));
+      at = comma + 1;
+    }
     return Status();
   });
 }
@@ -249,6 +233,10 @@ Status Settings::ApplyTable(const void* opaque, const std::string& origin) {
       value = std::to_string(number->get());
     } else if (const auto* boolean = node.as_boolean()) {
       value = boolean->get() ? "true" : "false";
+    } else if (const auto* list = node.as_array();
+               list != nullptr && (list->empty() || list->is_homogeneous<std::string>())) {
+      // Of a setting that is no list, the commas are refused or part of a text.
+      for (const auto& element : *list) value += *element.value<std::string>() + ",";
     } else {
       return Status::BadConfig(where + ": " + key + " wants a text, a number, true or false");
     }

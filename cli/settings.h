@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/nearest.h"
 #include "common/status.h"
 
 namespace CLI {
@@ -24,6 +25,8 @@ namespace f3::cli {
 class Settings {
  public:
   void Text(std::string key, std::string* target, std::string help);
+  // A list: "a,b" as a flag, ["a", "b"] in a file.
+  void Texts(std::string key, std::vector<std::string>* target, std::string help);
   // An absolute path afterwards; empty stays empty.
   void Path(std::string key, std::string* target, std::string help);
   void Flag(std::string key, bool* target, std::string help);
@@ -69,9 +72,6 @@ class Settings {
 
   std::vector<Setting> settings_;
 };
-
-// The one of `known` that `word` was most probably meant to be; empty when none is near.
-std::string Nearest(const std::string& word, const std::vector<std::string>& known);
 
 }  // namespace f3::cli
 

@@ -62,9 +62,10 @@ class FileManager : public storage::HomeListener {
     hwalloc::BufferArena* buffers = nullptr;
     Clock* clock = Clock::Real();
     int64_t data_timeout_micros = 10'000'000;  // of one read or write that needs another node
-    // After each publish, which the metadata server tells to other nodes only: mounts of this node
-    // drop the attributes that they cached before `done`. Null: there are none.
-    std::function<void(Ino, std::function<void()> done)> attr_changed;
+    // After each publish and when a writer opens, which the metadata server tells to other nodes at
+    // most: mounts of this node, but for `except` (may be null), drop the attributes that they
+    // cached before `done`. Null: there are none.
+    std::function<void(Ino, KernelCache* except, std::function<void()> done)> attr_changed;
     ProcessProbe* probe = ProcessProbe::Real();
     int threads = 4;         // for publishing, loading blocks and other work that blocks
     bool background = true;  // false: a test calls RunDue after it has advanced its clock

@@ -83,6 +83,7 @@ void FileManagerImpl::SendOpen(const OpenTaskRef& task) {
   meta::Request request;
   *request.mutable_caller() = task->request.caller;
   request.mutable_open()->set_ino(task->request.ino);
+  if (task->request.kernel != nullptr) request.set_mount(task->request.kernel->number());
   meta::OpenFlags* flags = request.mutable_open()->mutable_flags();
   flags->set_read(Reads(task->request.flags));
   flags->set_write(task->writes);
@@ -341,8 +342,14 @@ void FileManagerImpl::Admit(const OpenTaskRef& task) {
     ++direct_opens_;
   }
   task->next();
-  InvalidateKernels(task->stale_pages, task->request.ino, 0, 0,
-                    [task, handle, outcome] { task->done(handle, outcome); });
+  std::function<void()> done = [task, handle, outcome] { task->done(handle, outcome); };
+  if (task->writes && handle->kernel != nullptr && options_.attr_changed) {
+    // Its own kernel sees what it writes, those of other mounts here ask from now on.
+    done = [this, done = std::move(done), kernel = handle->kernel, ino = inode->ino] {
+      options_.attr_changed(ino, kernel, [done, token = in_flight_.Begin()] { done(); });
+    };
+  }
+  InvalidateKernels(task->stale_pages, task->request.ino, 0, 0, std::move(done));
 }
 
 void FileManagerImpl::FailOpen(const OpenTaskRef& task, const Status& status) {

@@ -44,7 +44,7 @@ void FileManagerImpl::Publish(const InodeRef& inode, uint32_t closing, Done done
   auto counted = [this, ino = inode->ino, done = std::move(done)](const Status& status) {
     ++(status.ok() ? published_files_ : publish_failures_);
     if (!status.ok() || !options_.attr_changed) return done(status);
-    options_.attr_changed(ino, [done, token = in_flight_.Begin()] { done(Status()); });
+    options_.attr_changed(ino, nullptr, [done, token = in_flight_.Begin()] { done(Status()); });
   };
   if (!durable) {
     PublishEphemeral(inode, content, *now, closing, std::move(counted));

@@ -144,6 +144,7 @@ void FuseImpl::AddEntry(const DirHandle& dir, const DirHandle::Page& page,
     // Attributes of a file that is being written are its writer's to say: the kernel asks for
     // them one by one.
     if (attr.ino() != 0 && attr.state() != meta::STATE_WRITING) {
+      Placed(entry.entry(), dir.ino, entry.name());
       FillEntry(entry.entry(), dir.ino, page.since, false, &full);
       counted->push_back(full.nodeid);
     }

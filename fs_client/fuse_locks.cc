@@ -13,9 +13,9 @@ namespace {
 
 meta::LockRange RangeOf(const struct flock& lock) {
   meta::LockRange range;
-  range.set_type(lock.l_type == F_UNLCK   ? meta::LOCK_UNLOCK
-                 : lock.l_type == F_RDLCK ? meta::LOCK_READ
-                                          : meta::LOCK_WRITE);
+  range.set_type(lock.l_type == F_UNLCK   ? meta::LOCK_TYPE_UNLOCK
+                 : lock.l_type == F_RDLCK ? meta::LOCK_TYPE_READ
+                                          : meta::LOCK_TYPE_WRITE);
   range.set_start(static_cast<uint64_t>(lock.l_start));
   const uint64_t length = static_cast<uint64_t>(lock.l_len);
   range.set_end(length == 0 ? INT64_MAX : range.start() + length - 1);
@@ -36,9 +36,9 @@ void FuseImpl::GetLock(const ReqRef& req, uint64_t node, uint64_t owner, struct 
     const meta::LockRange& held = reply.lock();
     out.lk.start = held.start();
     out.lk.end = held.end();
-    out.lk.type = held.type() == meta::LOCK_UNLOCK ? F_UNLCK
-                  : held.type() == meta::LOCK_READ ? F_RDLCK
-                                                   : F_WRLCK;
+    out.lk.type = held.type() == meta::LOCK_TYPE_UNLOCK ? F_UNLCK
+                  : held.type() == meta::LOCK_TYPE_READ ? F_RDLCK
+                                                        : F_WRLCK;
     out.lk.pid = held.pid();
     req->Send(&out, sizeof(out));
   });
@@ -52,7 +52,7 @@ void FuseImpl::SetLock(const ReqRef& req, uint64_t node, uint64_t owner, const s
   op->set_owner(owner);
   op->set_kind(meta::LOCK_FCNTL);
   *op->mutable_range() = RangeOf(lock);
-  if (op->range().type() != meta::LOCK_UNLOCK) {
+  if (op->range().type() != meta::LOCK_TYPE_UNLOCK) {
     MutexLock guard(locks_mutex_);
     lockers_[op->ino()].insert(owner);
   }
@@ -67,9 +67,9 @@ void FuseImpl::Flock(const ReqRef& req, uint64_t node, uint64_t owner, int op) {
   set->set_kind(meta::LOCK_FLOCK);
   meta::LockRange* range = set->mutable_range();
   const int kind = op & ~LOCK_NB;
-  range->set_type(kind == LOCK_UN   ? meta::LOCK_UNLOCK
-                  : kind == LOCK_SH ? meta::LOCK_READ
-                                    : meta::LOCK_WRITE);
+  range->set_type(kind == LOCK_UN   ? meta::LOCK_TYPE_UNLOCK
+                  : kind == LOCK_SH ? meta::LOCK_TYPE_READ
+                                    : meta::LOCK_TYPE_WRITE);
   range->set_end(INT64_MAX);
   range->set_pid(static_cast<uint32_t>(req->pid()));
   SendLock(req, std::move(request), (op & LOCK_NB) == 0);
@@ -81,7 +81,7 @@ void FuseImpl::SendLock(const ReqRef& req, meta::Request request, bool wait) {
   lock->request = std::move(request);
   *lock->request.mutable_caller() = req->caller();
   const meta::SetLockOp& op = lock->request.set_lock();
-  if (op.range().type() == meta::LOCK_UNLOCK) wait = false;
+  if (op.range().type() == meta::LOCK_TYPE_UNLOCK) wait = false;
   lock->request.mutable_set_lock()->set_wait(wait);
   if (wait) {
     {
@@ -128,7 +128,7 @@ void FuseImpl::LockAnswered(const std::shared_ptr<LockWait>& lock, const Status&
   }
   if (retry) return TryLock(lock);
   if (lock->interrupted && status.Is(Code::kAgain)) return lock->req->Error(EINTR);
-  if (!status.ok() || op.range().type() == meta::LOCK_UNLOCK) return lock->req->Error(status);
+  if (!status.ok() || op.range().type() == meta::LOCK_TYPE_UNLOCK) return lock->req->Error(status);
   options_.files->AfterLock(op.ino(), [lock](const Status& fresh) { lock->req->Error(fresh); });
 }
 

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -13,7 +14,7 @@ namespace {
 
 constexpr size_t kForgetsAtOnce = 256;
 // A rename may find the file changed again after its conversion.
-constexpr int kMaxConversions = 3;
+constexpr int kMaxConversions = 4;
 // Values of <linux/fs.h>, which does not go with <fcntl.h>.
 constexpr unsigned kRenameNoReplace = 1;
 constexpr unsigned kRenameExchange = 2;
@@ -36,18 +37,24 @@ void FuseImpl::Lookup(const ReqRef& req, uint64_t parent, const char* name) {
     request.mutable_lookup()->set_parent(ino);
     request.mutable_lookup()->set_name(name);
   }
-  CallMeta(req, std::move(request),
-           [this, req, ino, self](const Status& status, meta::Reply reply) {
-             if (self && status.ok()) *reply.mutable_entry()->mutable_attr() = reply.attr();
-             if (status.ok()) return ReplyEntry(req, ino, std::move(*reply.mutable_entry()));
-             if (status.Is(Code::kNotFound))
-               return ReplyAbsent(req, ino, reply.directory_cacheable());
-             req->Error(status);
-           });
+  CallMeta(
+      req, std::move(request),
+      [this, req, ino, self, name = std::string(name)](const Status& status, meta::Reply reply) {
+        if (self && status.ok()) *reply.mutable_entry()->mutable_attr() = reply.attr();
+        if (!self && status.ok()) Placed(reply.entry(), ino, name);
+        if (status.ok()) return ReplyEntry(req, ino, std::move(*reply.mutable_entry()));
+        if (status.Is(Code::kNotFound)) return ReplyAbsent(req, ino, reply.directory_cacheable());
+        req->Error(status);
+      });
+}
+
+void FuseImpl::Placed(const meta::Entry& entry, Ino parent, const std::string& name) {
+  if (S_ISDIR(entry.attr().mode())) rules_->Placed(entry.attr().ino(), parent, name);
 }
 
 void FuseImpl::Forget(uint64_t node, uint64_t lookups) {
   if (!nodes_->Forget(node, lookups)) return;
+  rules_->Forgotten(nodes_->ToIno(node));
   std::vector<Ino> batch;
   {
     MutexLock lock(mutex_);
@@ -72,10 +79,27 @@ void FuseImpl::SendForgets(std::vector<Ino> inos) {
     sent.push_back(ino);
   }
   if (sent.empty()) return;
+  request.set_mount(options_.number);
   options_.meta->CallAsync(std::move(request),
                            [this, sent = std::move(sent)](const Status&, const meta::Reply&) {
                              for (Ino ino : sent) guard_.EndForget(ino);
                            });
+}
+
+void FuseImpl::GiveBackLeases() {
+  std::vector<Ino> inos;
+  {
+    MutexLock lock(mutex_);
+    inos.swap(forgotten_);
+  }
+  for (uint64_t node : nodes_->All()) inos.push_back(nodes_->ToIno(node));
+  for (size_t first = 0; first < inos.size(); first += kForgetsAtOnce) {
+    meta::Request request;
+    request.set_mount(options_.number);
+    const size_t end = std::min(inos.size(), first + kForgetsAtOnce);
+    for (size_t i = first; i < end; ++i) request.mutable_forget()->add_inos(inos[i]);
+    options_.meta->CallAsync(std::move(request), [](const Status&, const meta::Reply&) {});
+  }
 }
 
 void FuseImpl::MakeNode(const ReqRef& req, uint64_t parent, const char* name, uint32_t mode,
@@ -88,12 +112,14 @@ void FuseImpl::MakeNode(const ReqRef& req, uint64_t parent, const char* name, ui
   op->set_mode(mode);
   op->set_rdev(rdev);
   op->set_target(target);
-  op->set_hint_class(options_.mount.file_class);
+  op->set_hint_class(rules_->Of(ino, name));
   op->set_hint_tier(options_.mount.tier);
   auto changing = std::make_shared<Changing>(this, ino);
   CallMeta(req, std::move(request),
-           [this, req, ino, changing](const Status& status, meta::Reply reply) {
+           [this, req, ino, changing, name = std::string(name)](const Status& status,
+                                                                meta::Reply reply) {
              if (!status.ok()) return req->Error(status);
+             Placed(reply.entry(), ino, name);
              ReplyEntry(req, ino, std::move(*reply.mutable_entry()));
            });
 }
@@ -120,20 +146,27 @@ void FuseImpl::Rename(const ReqRef& req, uint64_t parent, std::string name, uint
   op->set_new_name(new_name);
   op->set_no_replace((flags & kRenameNoReplace) != 0);
   op->set_exchange((flags & kRenameExchange) != 0);
-  op->set_hint_class(options_.mount.file_class);
+  op->set_hint_class(rules_->Of(op->new_parent(), new_name));
+  if (op->exchange()) op->set_hint_class_back(rules_->Of(op->parent(), name));
   auto from = std::make_shared<Changing>(this, op->parent());
   auto to = std::make_shared<Changing>(this, op->new_parent());
-  CallMeta(req, std::move(request), [=, this](const Status& status, const meta::Reply&) {
+  CallMeta(req, std::move(request), [=, this](const Status& status, const meta::Reply& reply) {
     if (!status.Is(Code::kNeedsConversion) || attempt >= kMaxConversions) {
-      return req->Error(status);
+      if (!status.ok()) return req->Error(status);
+      const Ino old_ino = nodes_->ToIno(parent), new_ino = nodes_->ToIno(new_parent);
+      if ((flags & kRenameExchange) != 0) rules_->Moved(new_ino, new_name, old_ino, name);
+      Placed(reply.entry(), new_ino, new_name);
+      return req->Ok();
     }
+    // Of two files that change places, either may be the one.
+    const bool other = (flags & kRenameExchange) != 0 && attempt % 2 == 1;
     meta::Request lookup;
-    lookup.mutable_lookup()->set_parent(nodes_->ToIno(parent));
-    lookup.mutable_lookup()->set_name(name);
-    CallMeta(req, std::move(lookup), [=, this](const Status& found, const meta::Reply& reply) {
+    lookup.mutable_lookup()->set_parent(nodes_->ToIno(other ? new_parent : parent));
+    lookup.mutable_lookup()->set_name(other ? new_name : name);
+    CallMeta(req, std::move(lookup), [=, this](const Status& found, const meta::Reply& looked) {
       (void)from, (void)to;
       if (!found.ok()) return req->Error(found);
-      options_.files->Convert(reply.entry().attr().ino(), meta::CLASS_DURABLE,
+      options_.files->Convert(looked.entry().attr().ino(), meta::CLASS_DURABLE,
                               [=, this](const Status& converted) {
                                 (void)from, (void)to;
                                 if (!converted.ok()) return req->Error(converted);
@@ -150,7 +183,7 @@ void FuseImpl::Link(const ReqRef& req, uint64_t node, uint64_t new_parent, const
   op->set_ino(nodes_->ToIno(node));
   op->set_new_parent(ino);
   op->set_new_name(new_name);
-  op->set_hint_class(options_.mount.file_class);
+  op->set_hint_class(rules_->Of(ino, new_name));
   auto changing = std::make_shared<Changing>(this, ino);
   CallMeta(req, std::move(request),
            [this, req, ino, changing](const Status& status, meta::Reply reply) {
@@ -183,7 +216,7 @@ void FuseImpl::Create(const ReqRef& req, uint64_t parent, std::string name, uint
   op->mutable_flags()->set_truncate((flags & O_TRUNC) != 0);
   // An existing file has to be opened as such, with its permissions: never by the back door here.
   op->set_exclusive(true);
-  op->set_hint_class(mount.file_class);
+  op->set_hint_class(rules_->Of(ino, op->name()));
   op->set_hint_tier(mount.tier);
   if (mount.follow) op->set_hint_follow(true);
   op->set_hint_ttl_s(mount.ttl_s);

@@ -78,7 +78,7 @@ int FuseRequest::Send(const void* body, size_t size, const void* more, size_t mo
 }
 
 bool FuseImpl::May(Ino ino, bool granted, uint64_t since) const {
-  return granted && caching_ && guard_.Holds(ino, since);
+  return granted && guard_.Holds(ino, since);
 }
 
 uint64_t FuseImpl::AttrSeconds(const meta::Attr& attr, uint64_t since) {

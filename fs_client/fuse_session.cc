@@ -132,6 +132,7 @@ Status FuseImpl::FindRoot() {
   }
   root_ = attr.ino();
   nodes_ = std::make_unique<InodeTable>(root_);
+  rules_ = std::make_unique<ClassRules>(options_.mount, root_);
   return Status();
 }
 
@@ -212,6 +213,7 @@ ReqRef FuseImpl::Begin(fuse_req_t req) {
 
 void FuseImpl::CallMeta(const ReqRef& req, meta::Request request, MetaDone done) {
   *request.mutable_caller() = req->caller();
+  request.set_mount(options_.number);
   options_.meta->CallAsync(std::move(request), std::move(done));
 }
 
@@ -353,6 +355,8 @@ void FuseImpl::Unmount() {
     }
     while (in_flight_ > 0) idle_.Wait(mutex_);
   }
+  GiveBackLeases();
+  fd_ = -1;
   fuse_session_destroy(session_);
   session_ = nullptr;
 }

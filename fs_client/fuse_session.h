@@ -24,7 +24,8 @@ class FuseSession : public KernelCache {
  public:
   struct Options {
     MountOptions mount;
-    std::string source;  // HOST:PORT/VOLUME[/SUBTREE], as /proc/mounts shows it
+    uint32_t number = 1;  // see KernelCache
+    std::string source;   // HOST:PORT/VOLUME[/SUBTREE], as /proc/mounts shows it
     meta::MetaClient* meta = nullptr;
     FileManager* files = nullptr;
     Clock* clock = Clock::Real();
@@ -47,9 +48,6 @@ class FuseSession : public KernelCache {
   virtual void OnLockAvailable(Ino ino) = 0;
   // Returns when the kernel serves no cached name and no cached attribute any more.
   virtual void DropCaches() = 0;
-  // False: nothing is cached by the kernel from now on. For agents with several mounts, whose
-  // leases are one session's.
-  virtual void SetCaching(bool on) = 0;
   // How many requests of each kind came from the kernel since the mount, by name ("lookup", …).
   virtual std::map<std::string, uint64_t> Requests() const = 0;
 };

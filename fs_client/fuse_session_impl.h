@@ -29,6 +29,7 @@
 #include "common/executor.h"
 #include "common/mutex.h"
 #include "common/unique_fd.h"
+#include "fs_client/class_rules.h"
 #include "fs_client/fuse_kernel.h"
 #include "fs_client/fuse_session.h"
 #include "fs_client/grant_guard.h"
@@ -108,11 +109,11 @@ class FuseImpl : public FuseSession {
   Status Start();
 
   const std::string& dir() const override { return options_.mount.dir; }
+  uint32_t number() const override { return options_.number; }
   void Unmount() override;
   void OnInvalidate(const meta::Invalidate& invalidate, std::function<void()> done) override;
   void OnLockAvailable(Ino ino) override;
   void DropCaches() override;
-  void SetCaching(bool on) override { caching_ = on; }
   std::map<std::string, uint64_t> Requests() const override;
 
   void InvalidateInode(Ino ino, bool data, uint64_t offset, uint64_t length,
@@ -180,7 +181,10 @@ class FuseImpl : public FuseSession {
   // fuse_names.cc
   void Lookup(const ReqRef& req, uint64_t parent, const char* name);
   void Forget(uint64_t node, uint64_t lookups);
+  void Placed(const meta::Entry& entry, Ino parent, const std::string& name);
   void SendForgets(std::vector<Ino> inos);
+  // The mount is gone: nothing is cached any more.
+  void GiveBackLeases();
   void MakeNode(const ReqRef& req, uint64_t parent, const char* name, uint32_t mode, uint32_t rdev,
                 const char* target);
   void Remove(const ReqRef& req, uint64_t parent, const char* name, bool directory);
@@ -255,16 +259,17 @@ class FuseImpl : public FuseSession {
   const Options options_;
   Ino root_ = 0;  // constant after FindRoot, as is nodes_
   std::unique_ptr<InodeTable> nodes_;
+  std::unique_ptr<ClassRules> rules_;
   GrantGuard guard_;
   fuse_session* session_ = nullptr;  // constant while threads run
-  int fd_ = -1;                      // likewise; owned by session_
-  UniqueFd wake_;                    // readable: the threads end
+  // Likewise; owned by session_. -1 once that is gone: what the file layer still asks then fails.
+  std::atomic<int> fd_{-1};
+  UniqueFd wake_;  // readable: the threads end
   // Inodes that had neither setuid nor setgid, and whose attributes nobody has changed since.
   std::unordered_set<Ino> plain_ F3_GUARDED_BY(mutex_);
   std::array<std::atomic<uint64_t>, kernel::kMaxOpcode + 1> requests_{};
   std::atomic<bool> passthrough_{false};
   std::atomic<bool> names_droppable_{false};  // the kernel has kNotifyIncEpoch
-  std::atomic<bool> caching_{true};
   std::atomic<uint64_t> init_unique_{0};
   uint32_t init_flags2_ = 0;  // of the kernel; set before init_unique_
   std::vector<std::thread> threads_;

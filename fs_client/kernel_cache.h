@@ -14,6 +14,8 @@ namespace f3::fs {
 class KernelCache {
  public:
   virtual ~KernelCache() = default;
+  // Of the mount among those of its agent, from 1: who holds leases (metadata.proto, Request).
+  virtual uint32_t number() const = 0;
   // Drops cached attributes, and cached pages of [offset, offset + length) when `data` (length 0:
   // to the end), of every kernel inode of `ino`. Queued to the notification threads; `done` (may
   // be null) runs when the kernel has done it. Never blocks.

@@ -94,7 +94,6 @@ class Agent : public NodeAgent, public meta::SessionListener {
   Status Connect();
   Status OpenBroker();
   std::vector<SessionRef> Sessions();
-  void SetCaching();
   void MountEnded(const std::string& dir);
   void Keep();
   void StopKeeper();
@@ -119,10 +118,12 @@ class Agent : public NodeAgent, public meta::SessionListener {
   std::atomic<FileManager*> ready_files_{nullptr};  // for events, which may come before Start ends
 
   Mutex mounting_mutex_;  // one Mount or Unmount at a time; before mutex_
+  uint32_t last_mount_ F3_GUARDED_BY(mounting_mutex_) = 0;
   Mutex mutex_;
   CondVar changed_;
   std::map<std::string, Mounted> mounts_ F3_GUARDED_BY(mutex_);
-  bool had_mounts_ F3_GUARDED_BY(mutex_) = false;
+  // Unmounted; the file layer may be about to tell them of a change. Freed a round of Keep later.
+  std::vector<SessionRef> retired_ F3_GUARDED_BY(mutex_);
   bool stopping_ F3_GUARDED_BY(mutex_) = false;
   bool stopped_ F3_GUARDED_BY(mutex_) = false;
   bool registered_again_ F3_GUARDED_BY(mutex_) = false;
@@ -214,13 +215,19 @@ Status Agent::Open() {
   files.fetcher = fetcher_.get();
   files.engine = engine_.get();
   files.buffers = buffers_.get();
-  files.attr_changed = [this](Ino ino, std::function<void()> done) {
+  files.attr_changed = [this](Ino ino, KernelCache* except, std::function<void()> done) {
     meta::Invalidate invalidate;
     invalidate.add_items()->set_ino(ino);
     invalidate.mutable_items(0)->set_attr(true);
     std::vector<SessionRef> sessions = Sessions();
     auto part = AfterAll(sessions.size() + 1, std::move(done));
-    for (const SessionRef& session : sessions) session->OnInvalidate(invalidate, part);
+    for (const SessionRef& session : sessions) {
+      if (session.get() == except) {
+        part();
+      } else {
+        session->OnInvalidate(invalidate, part);
+      }
+    }
     part();
   };
   files_ = FileManager::Create(files);
@@ -240,9 +247,9 @@ Status Agent::Mount(const MountOptions& options) {
     if (mounts_.contains(options.dir)) return Status::Busy(options.dir + " is mounted already");
     mounts_[options.dir].options = options;
   }
-  SetCaching();
   FuseSession::Options session_options;
   session_options.mount = options;
+  session_options.number = ++last_mount_;
   session_options.source = options_.metadata_server + "/" + options.volume +
                            (options.subtree.empty() ? "" : "/" + options.subtree);
   session_options.meta = meta_.get();
@@ -253,31 +260,11 @@ Status Agent::Mount(const MountOptions& options) {
     MutexLock lock(mutex_);
     if (session.ok()) {
       mounts_[options.dir].session = std::move(session).value();
-      had_mounts_ = true;
     } else {
       mounts_.erase(options.dir);
     }
   }
-  SetCaching();
   return session.ok() ? Status() : session.status();
-}
-
-// Leases are a session's, and this is one session: with a second mount the changes made through one
-// are nobody's to tell the other.
-void Agent::SetCaching() {
-  std::vector<SessionRef> sessions;
-  bool alone = false;
-  {
-    MutexLock lock(mutex_);
-    alone = mounts_.size() <= 1;
-    for (const auto& [dir, mounted] : mounts_) {
-      if (mounted.session != nullptr) sessions.push_back(mounted.session);
-    }
-  }
-  for (const SessionRef& session : sessions) {
-    session->SetCaching(alone);
-    if (!alone) session->DropCaches();
-  }
 }
 
 Status Agent::Unmount(const std::string& dir) {
@@ -293,9 +280,9 @@ Status Agent::Unmount(const std::string& dir) {
   {
     MutexLock lock(mutex_);
     mounts_.erase(dir);
+    if (session != nullptr) retired_.push_back(std::move(session));
     changed_.SignalAll();
   }
-  SetCaching();
   return Status();
 }
 
@@ -309,6 +296,7 @@ void Agent::MountEnded(const std::string& dir) {
 // Takes away mounts that were ended from outside, and removes garbage now and then.
 void Agent::Keep() {
   GarbageCollector collector(meta_.get(), durable_.get());
+  std::vector<SessionRef> retired;
   int64_t collect_at = Clock::Real()->MonotonicMicros() + kGarbageMicros;
   for (;;) {
     std::vector<std::string> ended;
@@ -335,6 +323,9 @@ void Agent::Keep() {
     Status collected = collector.Run();
     if (!collected.ok()) spdlog::debug("collecting garbage: {}", collected.ToString());
     collect_at = Clock::Real()->MonotonicMicros() + kGarbageMicros;
+    retired.clear();
+    MutexLock lock(mutex_);
+    retired.swap(retired_);
   }
 }
 
@@ -394,7 +385,13 @@ meta::NodeUsage Agent::Usage() {
 
 void Agent::Wait() {
   MutexLock lock(mutex_);
-  while (!stopping_ && (!had_mounts_ || !mounts_.empty())) changed_.Wait(mutex_);
+  // Those that came later are their owners' matter.
+  auto configured = [this]() F3_REQUIRES(mutex_) {
+    return std::any_of(options_.mounts.begin(), options_.mounts.end(),
+                       [this](const MountOptions& mount)
+                           F3_REQUIRES(mutex_) { return mounts_.contains(mount.dir); });
+  };
+  while (!stopping_ && (options_.mounts.empty() || configured())) changed_.Wait(mutex_);
 }
 
 void Agent::StopKeeper() {
@@ -435,10 +432,17 @@ Status Agent::Stop() {
 void Agent::OnInvalidate(const meta::Invalidate& invalidate, std::function<void()> done) {
   std::vector<SessionRef> sessions = Sessions();
   auto part = AfterAll(sessions.size() + 1, std::move(done));
-  for (const SessionRef& session : sessions) session->OnInvalidate(invalidate, part);
+  const bool own = invalidate.except_mount() != 0;
+  for (const SessionRef& session : sessions) {
+    if (own && session->number() == invalidate.except_mount()) {
+      part();
+    } else {
+      session->OnInvalidate(invalidate, part);
+    }
+  }
   for (const auto& item : invalidate.items()) {
     FileManager* files = ready_files_;
-    if (item.data() && files != nullptr) files->OnContentInvalidated(item.ino());
+    if (!own && item.data() && files != nullptr) files->OnContentInvalidated(item.ino());
   }
   part();
 }

@@ -6,16 +6,10 @@
 #ifndef F3_METADATA_CLIENT_H_
 #define F3_METADATA_CLIENT_H_
 
-#include <fcntl.h>
-
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
-
-// Macros of <fcntl.h> with the names of two lock types of the protocol.
-#undef LOCK_READ
-#undef LOCK_WRITE
 
 #include "common/clock.h"
 #include "common/cluster_key.h"

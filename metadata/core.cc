@@ -15,6 +15,8 @@ namespace {
 
 constexpr int64_t kTickMicros = 50'000;
 
+LeaseTable::Holder HolderOf(const Request& request) { return {request.session(), request.mount()}; }
+
 std::string RandomHex() {
   unsigned char bytes[8];
   randombytes_buf(bytes, sizeof(bytes));
@@ -183,7 +185,7 @@ void MetadataCore::Handle(Request request, Done done) {
     case Request::kSync:
       return HandleSync(done);
     case Request::kForget:
-      for (uint64_t ino : request.forget().inos()) leases_.Forget(request.session(), ino);
+      for (uint64_t ino : request.forget().inos()) leases_.Forget(HolderOf(request), ino);
       return answer(Status());
     case Request::kListNodes:
       for (Node& node : nodes_.List()) *reply.add_nodes() = std::move(node);
@@ -224,17 +226,17 @@ void MetadataCore::HandleRead(const Request& request, const Done& done) {
     std::swap(reply, error);
     if (status.Is(Code::kNotFound) && request.op_case() == Request::kLookup) {
       reply.set_directory_cacheable(
-          leases_.Grant(request.session(), request.lookup().parent(), txn->snapshot_sequence()));
+          leases_.Grant(HolderOf(request), request.lookup().parent(), txn->snapshot_sequence()));
     }
   } else {
-    GrantLeases(request, request.session(), txn->snapshot_sequence(), &reply);
+    GrantLeases(request, txn->snapshot_sequence(), &reply);
   }
   Finish(status, &reply);
   done(std::move(reply));
 }
 
-void MetadataCore::GrantLeases(const Request& request, SessionId session, uint64_t snapshot,
-                               Reply* reply) {
+void MetadataCore::GrantLeases(const Request& request, uint64_t snapshot, Reply* reply) {
+  const LeaseTable::Holder holder = HolderOf(request);
   Ino directory = 0;
   switch (request.op_case()) {
     case Request::kLookup:
@@ -263,9 +265,9 @@ void MetadataCore::GrantLeases(const Request& request, SessionId session, uint64
     default:
       return;
   }
-  const bool entries = directory != 0 && leases_.Grant(session, directory, snapshot);
+  const bool entries = directory != 0 && leases_.Grant(holder, directory, snapshot);
   auto grant = [&](Attr* attr) {
-    attr->set_cacheable(leases_.Grant(session, attr->ino(), snapshot));
+    attr->set_cacheable(leases_.Grant(holder, attr->ino(), snapshot));
   };
   if (reply->has_attr()) grant(reply->mutable_attr());
   if (reply->has_entry()) {

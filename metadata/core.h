@@ -93,7 +93,7 @@ class MetadataCore {
   void HandleSync(const Done& done);
   // Runs a change of the server's own; `done` may be null.
   void Change(const Identity& identity, Body body, Done done);
-  void GrantLeases(const Request& request, SessionId session, uint64_t snapshot, Reply* reply);
+  void GrantLeases(const Request& request, uint64_t snapshot, Reply* reply);
   void AfterCommit(SessionId session, const Effects& effects);
   void PostDrops(const std::vector<Drop>& drops);
   void Finish(const Status& status, Reply* reply) const;

@@ -112,7 +112,7 @@ class Mutation : public std::enable_shared_from_this<Mutation> {
     marked_.clear();
     if (!status.ok()) return Refuse(status, effects);
     reply.set_sequence(sequence);
-    core_->GrantLeases(request_, identity_.session, sequence, &reply);
+    core_->GrantLeases(request_, sequence, &reply);
     core_->AfterCommit(identity_.session, effects);
     Answer(std::move(reply), effects.durability, stored);
     return Step::kDone;
@@ -121,12 +121,13 @@ class Mutation : public std::enable_shared_from_this<Mutation> {
   // Marks what changes; what sessions have not yet acknowledged of it.
   LeaseTable::Notices NewNotices(const LeaseTable::Items& items) {
     marked_.insert(marked_.end(), items.begin(), items.end());
-    LeaseTable::Notices all = core_->leases_.Begin(identity_.session, items);
+    LeaseTable::Notices all = core_->leases_.Begin({identity_.session, request_.mount()}, items);
     LeaseTable::Notices fresh;
     for (auto& [session, invalidate] : all) {
       for (auto& item : *invalidate.mutable_items()) {
         if (!asked_.insert(NoticeKey(session, item)).second) continue;
         if (item.attr()) leased_elsewhere_.insert(item.ino());
+        fresh[session].set_except_mount(invalidate.except_mount());
         *fresh[session].add_items() = std::move(item);
       }
     }

@@ -1,6 +1,6 @@
-// LeaseTable: which session may cache what. A lease is a session's interest in one inode: its
-// attributes and, of a directory, its entries. It stays through invalidations and ends by Forget
-// or with the session.
+// LeaseTable: who may cache what. A lease is the interest of one mount of a session in one inode:
+// its attributes and, of a directory, its entries. It stays through invalidations and ends by
+// Forget or with the session. Mount 0 stands for the session's own requests, behind its mounts.
 //
 // While a mutation that changes an inode is between Begin and End, no lease on that inode is
 // granted, and one is granted only when nothing changed since the snapshot that the reply was read
@@ -11,7 +11,6 @@
 #include <array>
 #include <cstdint>
 #include <map>
-#include <set>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -26,15 +25,23 @@ class LeaseTable {
  public:
   using Items = std::vector<Invalidate::Item>;
   using Notices = std::map<SessionId, Invalidate>;
+  struct Holder {
+    SessionId session = 0;
+    uint32_t mount = 0;
+    bool operator==(const Holder&) const = default;
+  };
 
-  // Marks the inodes as changing. What other sessions than `caller` must acknowledge first.
-  Notices Begin(SessionId caller, const Items& items);
+  // Marks the inodes as changing. What must be acknowledged first, by sessions: of the caller's own
+  // only if another of its mounts holds a lease (`except_mount` is then the caller's). A session's
+  // own requests tell its mounts themselves.
+  Notices Begin(Holder caller, const Items& items);
   // Unmarks them. `sequence`: of the commit; 0 when nothing was committed.
   void End(const Items& items, uint64_t sequence);
 
-  // Records the session's interest in `ino`, read at `snapshot`. False: it may not cache.
-  bool Grant(SessionId session, Ino ino, uint64_t snapshot);
-  void Forget(SessionId session, Ino ino);
+  // Records the interest in `ino`, read at `snapshot`. False: it may not cache.
+  bool Grant(Holder holder, Ino ino, uint64_t snapshot);
+  // With the last lease of a mount goes that of mount 0.
+  void Forget(Holder holder, Ino ino);
   void ForgetAll(SessionId session);
   size_t size() const;
 
@@ -43,7 +50,9 @@ class LeaseTable {
   static size_t StampOf(Ino ino) { return (ino * 0x9E3779B97F4A7C15ull) >> 48; }
 
   mutable Mutex mutex_;
-  std::unordered_map<Ino, std::vector<SessionId>> holders_ F3_GUARDED_BY(mutex_);
+  void Erase(SessionId session, Ino ino) F3_REQUIRES(mutex_);
+
+  std::unordered_map<Ino, std::vector<Holder>> holders_ F3_GUARDED_BY(mutex_);
   std::unordered_map<SessionId, std::unordered_set<Ino>> held_ F3_GUARDED_BY(mutex_);
   std::unordered_map<Ino, uint32_t> changing_ F3_GUARDED_BY(mutex_);
   // The last commit that changed an inode of this hash. A collision only makes a reply uncacheable.

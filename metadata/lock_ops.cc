@@ -16,7 +16,7 @@ bool Overlap(const LockRange& a, const LockRange& b) {
 }
 
 bool Excludes(const LockRange& a, const LockRange& b) {
-  return Overlap(a, b) && (a.type() == LOCK_WRITE || b.type() == LOCK_WRITE);
+  return Overlap(a, b) && (a.type() == LOCK_TYPE_WRITE || b.type() == LOCK_TYPE_WRITE);
 }
 
 // The first range of another owner that stands against `range`; false when there is none.
@@ -42,7 +42,8 @@ Result<bool> FindHolder(OpContext& context, Ino ino, SessionId session, uint64_t
 Status CheckRange(const LockRange& range) {
   if (range.end() < range.start())
     return Status::InvalidArgument("a lock that ends before it begins");
-  if (range.type() != LOCK_READ && range.type() != LOCK_WRITE && range.type() != LOCK_UNLOCK) {
+  if (range.type() != LOCK_TYPE_READ && range.type() != LOCK_TYPE_WRITE &&
+      range.type() != LOCK_TYPE_UNLOCK) {
     return Status::InvalidArgument("unknown lock type");
   }
   return Status();
@@ -66,7 +67,7 @@ void ApplyLock(const LockRange& range, LockRow* row) {
       kept.back().set_start(range.end() + 1);
     }
   }
-  if (range.type() != LOCK_UNLOCK) kept.push_back(range);
+  if (range.type() != LOCK_TYPE_UNLOCK) kept.push_back(range);
   std::sort(kept.begin(), kept.end(),
             [](const LockRange& a, const LockRange& b) { return a.start() < b.start(); });
   row->clear_ranges();
@@ -88,7 +89,7 @@ Status DoGetLock(OpContext& context, const GetLockOp& op, Reply* reply) {
   LockRange* holder = reply->mutable_lock();
   F3_ASSIGN_OR_RETURN(bool held, FindHolder(context, op.ino(), context.session, op.owner(),
                                             LOCK_FCNTL, op.range(), holder));
-  if (!held) holder->set_type(LOCK_UNLOCK);
+  if (!held) holder->set_type(LOCK_TYPE_UNLOCK);
   return Status();
 }
 
@@ -97,7 +98,7 @@ Status DoSetLock(OpContext& context, const SetLockOp& op, Reply*) {
   F3_RETURN_IF_ERROR(CheckRange(op.range()));
   if (!LockKind_IsValid(op.kind())) return Status::InvalidArgument("unknown kind of lock");
   F3_RETURN_IF_ERROR(GetInode(*context.txn, op.ino()).status());
-  if (op.range().type() != LOCK_UNLOCK) {
+  if (op.range().type() != LOCK_TYPE_UNLOCK) {
     LockRange holder;
     F3_ASSIGN_OR_RETURN(bool held, FindHolder(context, op.ino(), context.session, op.owner(),
                                               op.kind(), op.range(), &holder));

@@ -87,7 +87,7 @@ void SaveParents(OpContext& context, Side* from, Side* to) {
 
 Status Exchange(OpContext& context, const RenameOp& op, Side* from, Side* to) {
   if (!to->exists) return Status::NotFound(op.new_name());
-  F3_RETURN_IF_ERROR(CheckClass(*to, from->parent, op.hint_class()));
+  F3_RETURN_IF_ERROR(CheckClass(*to, from->parent, op.hint_class_back()));
   if (IsDir(to->row)) F3_RETURN_IF_ERROR(NotInOwnSubtree(context, to->row.ino(), from->parent));
   MoveDotDot(from->row, &from->parent, &to->parent);
   MoveDotDot(to->row, &to->parent, &from->parent);

@@ -49,9 +49,11 @@ struct ActionHints {
   Hints hints;
 };
 
-// Errors are InvalidArgument (BadConfig, where common/status.h has no such) and read
-// "f3-hints.locality is \"near\"; allowed are prefer, require, off". Unknown fields are errors,
-// with the nearest known one. At most 16 mounts, 64 globs per list, 4,096 bytes per string.
+// Errors are InvalidArgument and read "f3-hints.locality is \"near\"; allowed are prefer, require,
+// off". Unknown fields are errors, with the nearest known one, as are unknown annotations that
+// begin with "f3-"; other annotations mean nothing here. At most 16 mounts, 64 globs per list,
+// 4,096 bytes per string, 1 MiB in all; mounts neither nested nor in /proc, /sys, /dev or /run/f3.
+// Globs of files are relative to the mounts; inputs may be absolute too. Empty text: no hints.
 Result<ActionHints> ParseAnnotations(std::string_view json);
 // `base` with the fields of the `__f3` object in their place.
 Result<Hints> ApplyCallHints(Hints base, std::string_view json);

@@ -8,7 +8,7 @@ seconds=${1:-600}
 case "$seconds" in
   ''|*[!0-9]*) echo "usage: scripts/fuzz.sh [SECONDS]" >&2; exit 2 ;;
 esac
-fuzzers="wire_fuzzer control_fuzzer client_message_fuzzer request_fuzzer"
+fuzzers="wire_fuzzer control_fuzzer client_message_fuzzer request_fuzzer hints_fuzzer"
 
 # shellcheck disable=SC2086  # one argument for each
 scripts/build.sh fuzz $fuzzers

@@ -1,5 +1,5 @@
 #!/bin/sh
-# install.sh [PREFIX]: installs the release binary as PREFIX/bin/f3 (default /usr/local), man pages,
+# install.sh [PREFIX]: installs the release binary as PREFIX/bin/f3 (default /usr/local), f3-runc, man pages,
 # libxdt with its headers (PREFIX/lib, PREFIX/include/f3), and the helper that lets mount(8) and /etc/fstab mount type fuse.f3. DESTDIR is respected.
 set -eu
 cd "$(dirname "$0")/.."
@@ -7,6 +7,7 @@ prefix=${1:-/usr/local}
 root=${DESTDIR:-}
 [ -x build/release/bin/f3 ] || scripts/build.sh release f3
 install -D -m 0755 build/release/bin/f3 "$root$prefix/bin/f3"
+install -D -m 0755 build/release/bin/f3-runc "$root$prefix/bin/f3-runc"
 install -D -m 0755 build/release/lib/libxdt.so.1.0 "$root$prefix/lib/libxdt.so.1.0"
 ln -sf libxdt.so.1.0 "$root$prefix/lib/libxdt.so.1"
 ln -sf libxdt.so.1 "$root$prefix/lib/libxdt.so"

@@ -52,6 +52,23 @@ TEST(SettingsTest, ReadsEveryKindOfValueFromToml) {
   EXPECT_EQ(v.children, (std::vector<std::string>{"a", "b"}));
 }
 
+TEST(SettingsTest, AListIsAnArrayOrHasCommas) {
+  std::vector<std::string> list = {"before"};
+  std::string text;
+  Settings settings;
+  settings.Texts("list", &list, "");
+  settings.Text("text", &text, "");
+  ASSERT_TRUE(settings.ApplyToml("list = [\"a=b\", \"c\"]\n", "f.toml").ok());
+  EXPECT_EQ(list, (std::vector<std::string>{"a=b", "c"}));
+  ASSERT_TRUE(settings.Set("list", "x,,y").ok());
+  EXPECT_EQ(list, (std::vector<std::string>{"x", "y"}));
+  ASSERT_TRUE(settings.ApplyToml("list = []\n", "f.toml").ok());
+  EXPECT_TRUE(list.empty());
+  Status status = settings.ApplyToml("list = [1]\n", "f.toml");
+  EXPECT_EQ(status.message(), "f.toml:1: list is a list of texts");
+  EXPECT_TRUE(settings.ApplyToml("text = [\"a\"]\n", "f.toml").Is(Code::kBadConfig));
+}
+
 TEST(SettingsTest, AnUnknownKeyIsRefusedWithItsLineAndTheNearestKey) {
   Values v;
   Status status = v.settings.ApplyToml("name = \"x\"\nsise = \"64M\"\n", "f.toml");

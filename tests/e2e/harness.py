@@ -327,10 +327,11 @@ def make_ephemeral_dir(path, **attributes):
 class ExtraNode:
     """A node agent beside those of a cluster, on the host itself, with one mount of its own.
 
-    options are those of `f3 mount -o` for the mount; source is VOLUME or VOLUME/SUBTREE.
+    options are those of `f3 mount -o` for the mount; source is VOLUME or VOLUME/SUBTREE. second, a
+    source too, is mounted at self.second by the same agent.
     """
 
-    def __init__(self, cluster, options="", source="default", secret=None):
+    def __init__(self, cluster, options="", source="default", secret=None, second=None):
         self._base = pathlib.Path(tempfile.mkdtemp(prefix="extra-", dir=cluster.dir.parent))
         self.point = self._base / "mount"
         self.point.mkdir()
@@ -341,6 +342,10 @@ class ExtraNode:
                       "--durable", cluster.durable(), "--state", self._base / "state",
                       "--control", self._base / "sock", "--log", self._base / "log",
                       "--mount", ":".join(filter(None, [source, str(self.point), options]))]
+        if second is not None:
+            self.second = self._base / "second"
+            self.second.mkdir()
+            self._argv += ["--mount", f"{second}:{self.second}"]
         self.process = None
 
     def start(self):
@@ -375,8 +380,8 @@ class ExtraNode:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(20)
-        while str(self.point) in mounts_under(self._base):
-            run("umount", "-l", self.point)
+        for point in mounts_under(self._base):
+            run("umount", "-l", point)
         shutil.rmtree(self._base)
 
 

@@ -5,7 +5,7 @@ import errno
 import os
 import unittest
 
-from harness import KINDS, ClusterTest
+from harness import KINDS, ClusterTest, ExtraNode
 
 NOREPLACE, EXCHANGE = 1, 2
 libc = ctypes.CDLL(None, use_errno=True)
@@ -251,6 +251,71 @@ class Visibility(ClusterTest):
             for node in (2, 3):
                 data = self.path(node, "ephemeral", "a").read_bytes()
                 self.assertEqual(data, b"".join(bytes([64 + k]) * 10_000 for k in range(1, i + 1)))
+
+
+    def test_1_10_mounts_of_one_node_show_each_others_changes(self):
+        self.path(1, "ephemeral", "sub").mkdir()
+        self.path(1, "durable", "sub").mkdir()
+        for kind in KINDS:
+            top = self.path(1, kind).relative_to(self.c.n(1))
+            with ExtraNode(self.c, source=f"default/{top}",
+                           second=f"default/{top}/sub") as extra:
+                whole, part = extra.point / "sub", extra.second
+                for here, there in ((whole, part), (part, whole)):
+                    self._changes_are_seen(here, there)
+
+    def _changes_are_seen(self, here, there):
+        """Each thing is looked at first, so that it is cached there."""
+        for i in range(20):
+            with self.assertRaises(FileNotFoundError):
+                (there / "new").stat()
+            self.assertNotIn("new", os.listdir(there))
+            (here / "new").write_bytes(b"a" * 100)
+            self.assertEqual((there / "new").stat().st_size, 100)
+            self.assertEqual((there / "new").read_bytes(), b"a" * 100)
+            (here / "new").chmod(0o600 + i)
+            self.assertEqual((there / "new").stat().st_mode & 0o777, 0o600 + i)
+            os.truncate(here / "new", 40)
+            self.assertEqual((there / "new").stat().st_size, 40)
+            with open(here / "new", "r+b", buffering=0) as writer:
+                with open(there / "new", "rb", buffering=0) as reader:
+                    writer.write(b"b" * 200)
+                    self.assertEqual(os.fstat(reader.fileno()).st_size, 200)
+                    self.assertEqual(os.pread(reader.fileno(), 300, 0), b"b" * 200)
+            os.link(here / "new", here / "other")
+            self.assertEqual((there / "new").stat().st_nlink, 2)
+            os.rename(here / "new", here / "other2")
+            self.assertFalse((there / "new").exists())
+            self.assertEqual(sorted(os.listdir(there)), ["other", "other2"])
+            os.unlink(here / "other")
+            self.assertEqual((there / "other2").stat().st_nlink, 1)
+            (here / "dir").mkdir()
+            self.assertTrue((there / "dir").is_dir())
+            os.rmdir(here / "dir")
+            os.unlink(here / "other2")
+            self.assertEqual(os.listdir(there), [])
+
+    def test_1_10_crossing_changes_of_one_directory_end(self):
+        with ExtraNode(self.c, second="default/") as extra:
+            places = [extra.point / "crossing", extra.second / "crossing"]
+            places[0].mkdir()
+            workers = self.workers(4)
+            for i, worker in enumerate(workers):
+                worker.start(f"""if True:
+                    slowest = 0
+                    os.chdir({str(places[i % 2])!r})
+                    for k in range(300):
+                        began = time.monotonic()
+                        os.close(os.open(f"a{i}-{{k}}", os.O_CREAT | os.O_WRONLY))
+                        os.rename(f"a{i}-{{k}}", f"b{{k % 7}}")
+                        os.listdir(".")
+                        slowest = max(slowest, time.monotonic() - began)
+                """)
+            for worker in workers:
+                worker.result(timeout=100)
+                self.assertLess(worker.do("slowest"), 10)
+            self.assertEqual(sorted(os.listdir(places[0])), [f"b{k}" for k in range(7)])
+            self.assertEqual(sorted(os.listdir(places[1])), [f"b{k}" for k in range(7)])
 
 
 class Atomicity(ClusterTest):

@@ -594,16 +594,19 @@ uint64_t Node::calls(meta::Request::OpCase op) {
 
 // ---- world ----
 
-World::World(int nodes, bool passthrough) : passthrough_(passthrough) {
+World::World(int nodes, bool passthrough, Disks disks)
+    : passthrough_(passthrough), kv_(std::move(disks.metadata)), next_(disks.first_id) {
   char name[] = "/tmp/f3_file_test_XXXXXX";
   dir_ = ::mkdtemp(name);
   buffers_ = *hwalloc::BufferArena::Create(64u << 20);
   std::filesystem::create_directories(dir_ + "/durable");
-  durable_ = std::make_unique<FullableStore>(
-      *storage::DurableStore::OpenDirectory(dir_ + "/durable", Env::Real()));
-  kv_ = meta::NewMemoryKvStore();
+  const std::string durable = disks.env == nullptr ? dir_ + "/durable" : "/durable";
+  Env* const env = disks.env == nullptr ? Env::Real() : disks.env;
+  durable_ = std::make_unique<FullableStore>(*storage::DurableStore::OpenDirectory(durable, env));
+  if (kv_ == nullptr) kv_ = meta::NewMemoryKvStore();
   // The root directory.
   auto made = meta::RunTxn(kv_.get(), meta::Durability::kBuffered, [](meta::Transaction& txn) {
+    if (meta::GetInode(txn, 2).ok()) return Status();
     meta::InodeRow row;
     row.set_ino(2);
     row.set_mode(S_IFDIR | 0755);
@@ -710,6 +713,8 @@ Status World::Call(Node* node, SessionId session, const meta::Request& request,
           return result;
         });
     status = committed.status();
+    if (status.ok() && effects.durability == meta::Durability::kSynced)
+      status = kv_->Sync().status();
     if (status.ok()) {
       MutexLock lock(mutex_);
       for (const meta::OpenChange& change : effects.opens) {
@@ -757,6 +762,7 @@ Status World::Execute(meta::OpContext& context, const meta::Request& request, me
     case meta::Request::kUnlink:
       return meta::DoUnlink(context, request.unlink(), reply);
     case meta::Request::kSync:
+      context.effects.durability = meta::Durability::kSynced;
       return Status();
     case meta::Request::kInventory:
       for (const meta::InventoryItem& item : request.inventory().items()) {

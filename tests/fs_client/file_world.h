@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/env.h"
 #include "common/mutex.h"
 #include "common/unique_fd.h"
 #include "fs_client/file_manager.h"
@@ -93,6 +94,7 @@ class SimKernel : public KernelCache {
 
   void InvalidateInode(Ino ino, bool data, uint64_t offset, uint64_t length,
                        std::function<void()> done) override;
+  uint32_t number() const override { return 0; }
   bool passthrough() const override { return passthrough_; }
   Result<int32_t> OpenBacking(int fd) override;
   void CloseBacking(int32_t backing_id) override;
@@ -172,7 +174,17 @@ class Node {
 
 class World : public meta::IdSource, public meta::OpenView, public meta::NodeView {
  public:
-  explicit World(int nodes, bool passthrough = true);
+  // What outlives a power cut: where the durable store's files and the metadata are. All null: a
+  // temporary directory, and memory.
+  struct Disks {
+    Env* env = nullptr;
+    std::unique_ptr<meta::KvStore> metadata;
+    uint64_t first_id =
+        1000;  // of inodes, incarnations and sessions; above those of earlier worlds
+  };
+
+  explicit World(int nodes, bool passthrough = true) : World(nodes, passthrough, Disks()) {}
+  World(int nodes, bool passthrough, Disks disks);
   ~World() override;
 
   Node* node(int number) { return nodes_.at(static_cast<size_t>(number - 1)).get(); }
@@ -226,7 +238,7 @@ class World : public meta::IdSource, public meta::OpenView, public meta::NodeVie
 
   Mutex call_mutex_;  // one metadata operation at a time
   mutable Mutex mutex_;
-  uint64_t next_ F3_GUARDED_BY(mutex_) = 1000;
+  uint64_t next_ F3_GUARDED_BY(mutex_);
   std::map<std::pair<Ino, SessionId>, meta::OpenCount> opens_ F3_GUARDED_BY(mutex_);
   std::map<SessionId, NodeId> sessions_ F3_GUARDED_BY(mutex_);
   std::set<NodeId> down_ F3_GUARDED_BY(mutex_);

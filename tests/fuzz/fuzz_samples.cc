@@ -67,9 +67,9 @@ const std::vector<std::string>& SampleRequests() {
       "session: 1 publish { ino: 4 incarnation: 2 size: 7 file_class: CLASS_DURABLE }",
       "session: 2 add_copy { ino: 4 incarnation: 2 version: 1 }",
       "session: 2 drop_copy { ino: 4 incarnation: 2 }",
-      "session: 2 get_lock { ino: 3 owner: 1 range { type: LOCK_WRITE end: 9 } }",
-      "session: 1 set_lock { ino: 3 owner: 1 range { type: LOCK_READ start: 2 end: 99 } }",
-      "session: 2 set_lock { ino: 3 owner: 2 kind: LOCK_FLOCK range { type: LOCK_WRITE } "
+      "session: 2 get_lock { ino: 3 owner: 1 range { type: LOCK_TYPE_WRITE end: 9 } }",
+      "session: 1 set_lock { ino: 3 owner: 1 range { type: LOCK_TYPE_READ start: 2 end: 99 } }",
+      "session: 2 set_lock { ino: 3 owner: 2 kind: LOCK_FLOCK range { type: LOCK_TYPE_WRITE } "
       "wait: true }",
       "session: 2 release_locks { ino: 3 owner: 2 }",
       "session: 1 sync { }",

@@ -99,8 +99,9 @@ TEST_F(OddRequestTest, OnlyFilesHaveCopies) {
 }
 
 TEST_F(OddRequestTest, ALockIsOfAKnownKind) {
-  EXPECT_EQ(CodeOf("session: 1 set_lock { ino: 3 kind: 256 range { type: LOCK_READ end: 9 } }"),
-            Code::kInvalidArgument);
+  EXPECT_EQ(
+      CodeOf("session: 1 set_lock { ino: 3 kind: 256 range { type: LOCK_TYPE_READ end: 9 } }"),
+      Code::kInvalidArgument);
 }
 
 }  // namespace

@@ -48,6 +48,9 @@ class CrashEnv : public leveldb::EnvWrapper {
   }
   uint64_t syncs() const { return syncs_; }
   void FailSyncs(bool fail) { fail_ = fail; }
+  // The nth sync from now (1: the next) and all later ones fail. 0: none.
+  void CutPowerAtSync(uint64_t nth) { cut_at_ = nth == 0 ? 0 : syncs_ + nth; }
+  bool dead() const { return cut_at_ != 0 && syncs_ >= cut_at_; }
 
  private:
   class File : public leveldb::WritableFile {
@@ -62,9 +65,10 @@ class CrashEnv : public leveldb::EnvWrapper {
     leveldb::Status Flush() override { return base_->Flush(); }
     leveldb::Status Sync() override {
       if (env_->fail_) return leveldb::Status::IOError(name_, "the device is broken");
+      ++env_->syncs_;
+      if (env_->dead()) return leveldb::Status::IOError(name_, "the power is gone");
       leveldb::Status status = base_->Sync();
       if (status.ok()) env_->SetSynced(name_, size_);
-      ++env_->syncs_;
       return status;
     }
 
@@ -84,6 +88,7 @@ class CrashEnv : public leveldb::EnvWrapper {
   std::map<std::string, uint64_t> synced_ F3_GUARDED_BY(mutex_);
   std::atomic<uint64_t> syncs_{0};
   std::atomic<bool> fail_{false};
+  std::atomic<uint64_t> cut_at_{0};
 };
 
 }  // namespace f3::meta
