@@ -13,15 +13,15 @@ dir=$1
 
 suite=bookworm
 packages=base-files,bash,coreutils,dash,findutils,grep,gzip,sed,tar,libc-bin,python3,nodejs
-own="openwhisk_plugin/runtimes xdt/python/f3 xdt/libxdt"
-[ -d xdt/node ] && own="$own xdt/node"
+own="openwhisk_plugin/runtimes xdt/python/f3 xdt/libxdt xdt/node"
 
 hash_of() {  # FILE-OR-DIRECTORY...
   find "$@" -type f ! -path '*/__pycache__/*' | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-32
 }
 # The packages: what this script says of them. Newer versions of a package are taken when it is run
 # for a directory that is not there.
-base_hash=$(sed '/^install_own()/,/^}/d' scripts/make_rootfs.sh | sha256sum | cut -c1-32)
+base_hash=$(sed -n '/^suite=/,/^packages=/p; /^apt_sources()/,/^}/p; /^add_node/,/^}/p; /^make_base()/,/^}/p' \
+  scripts/make_rootfs.sh | sha256sum | cut -c1-32)
 # shellcheck disable=SC2086  # a list of words
 own_hash=$(hash_of scripts/make_rootfs.sh $own)
 stamp=etc/f3-rootfs
@@ -31,6 +31,15 @@ apt_sources() {
   for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
     if [ -f "$file" ] && grep -qE "^(deb|Suites:).*[[:space:]]$suite" "$file"; then echo "$file"; fi
   done
+}
+
+# The headers of Node's C interface, to build xdt/node with; their package would bring many others.
+add_node_headers() {  # DIRECTORY
+  package=$(mktemp -d)
+  ( cd "$package" && apt-get -qq -o APT::Sandbox::User=root download libnode-dev &&
+    dpkg-deb --fsys-tarfile ./*.deb | tar -x -C "$1" --wildcards './usr/include/node/*_api*.h' ) ||
+    { rm -rf "$package"; return 1; }
+  rm -rf "$package"
 }
 
 make_base() {  # DIRECTORY
@@ -57,6 +66,7 @@ make_base() {  # DIRECTORY
     mkdir -p run/f3 mnt/f3 tmp
     chmod 1777 tmp
   )
+  add_node_headers "$1"
   ldconfig -r "$1"
   # The file system will be read-only for all sandboxes: compile once, here.
   chroot "$1" /usr/bin/python3 -I -m compileall -q -x '/(test|idlelib|lib2to3|turtledemo|distutils)/' \
@@ -73,6 +83,10 @@ install_own() {  # DIRECTORY
   rm -rf "$lib" && mv "$lib.new" "$lib"
   ln -sf ../f3/libxdt.so.1 "$1/usr/lib/x86_64-linux-gnu/libxdt.so.1"
   ldconfig -r "$1"
+  module=$1/usr/share/nodejs/f3
+  rm -rf "$module" && mkdir -p "$module" && cp xdt/node/index.js xdt/node/package.json "$module/"
+  gcc -std=gnu11 -O2 -fPIC -shared -pthread -I "$1/usr/include/node" -o "$module/f3.node" \
+    xdt/node/f3_addon.c xdt/libxdt/channel.c xdt/libxdt/xdt.c
   package=$1/usr/lib/python3/dist-packages/f3
   rm -rf "$package" && mkdir -p "$package" && cp xdt/python/f3/*.py "$package/"
   chroot "$1" /usr/bin/python3 -I -m compileall -q /usr/lib/python3/dist-packages/f3 /usr/lib/f3 >/dev/null
@@ -84,6 +98,7 @@ write_stamp() {  # DIRECTORY
 }
 
 mkdir -p "$(dirname "$dir")"
+dir=$(realpath "$dir")
 exec 9>"$dir.lock"
 flock 9
 if [ "$(sed -n 1p "$dir/$stamp" 2>/dev/null)" != "$base_hash" ]; then
