@@ -137,7 +137,7 @@ json Linux(const ContainerOptions& options) {
   for (const char* type : {"pid", "mount", "ipc", "uts", "network", "cgroup"}) {
     namespaces.push_back({{"type", type}});
   }
-  return {{"cgroupsPath", "/" + options.id},
+  return {{"cgroupsPath", GroupPath(options.id)},
           {"namespaces", namespaces},
           {"resources", Resources(options)},
           {"seccomp", Seccomp()},

@@ -101,6 +101,8 @@ Status RemoveSandbox(const SandboxFiles& files) {
   F3_RETURN_IF_ERROR(CheckId(files.id));
   // runc waits in steps of 100 ms for what it kills itself.
   KillGroups(files.id);
+  std::error_code error;
+  fs::create_directories(files.Dir(), error);  // runc's log goes there
   // Of a container that it does not know, runc says nothing with --force.
   const Status deleted = RunProgram(
       {.argv = files.Runtime({"delete", "--force", files.id}), .environment = {}, .log_file = ""},
@@ -110,7 +112,6 @@ Status RemoveSandbox(const SandboxFiles& files) {
   if (errno != EINVAL && errno != ENOENT) {
     return Status::FromErrno(errno, "unmounting " + files.Root());
   }
-  std::error_code error;
   fs::remove_all(files.Dir(), error);
   if (error) return Status::FromErrno(error.value(), "removing " + files.Dir());
   if (deleted.Is(Code::kNotFound)) return Status();  // then it has made no container either

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "openwhisk_plugin/gateway/activation_logs.h"
@@ -202,7 +203,7 @@ TEST(OciConfig, WhatIsLimited) {
   EXPECT_EQ(json["linux"]["resources"]["pids"]["limit"], 1024);
   EXPECT_EQ(json["process"]["rlimits"][0]["hard"], 1024);
   EXPECT_EQ(json["process"]["noNewPrivileges"], true);
-  EXPECT_EQ(json["linux"]["cgroupsPath"], "/wsk-n1-17");
+  EXPECT_EQ(json["linux"]["cgroupsPath"], "/f3-sandboxes/wsk-n1-17");
   for (const auto& [set, names] : json["process"]["capabilities"].items()) {
     EXPECT_EQ(names.size(), 13U) << set;
     for (const auto& name : names) {

@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include <chrono>
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -33,6 +33,18 @@ std::string ReadAll(const std::string& path) {
   return text.str();
 }
 
+// The empty groups that sandboxes share are taken away at the end.
+class SharedGroups : public ::testing::Environment {
+  void TearDown() override {
+    std::error_code error;
+    for (const auto& hierarchy : fs::directory_iterator("/sys/fs/cgroup", error)) {
+      ::rmdir((hierarchy.path() / "f3-sandboxes").c_str());
+    }
+    ::rmdir("/sys/fs/cgroup/f3-sandboxes");
+  }
+};
+const auto* const kSharedGroups = ::testing::AddGlobalTestEnvironment(new SharedGroups);
+
 class ContainerTest : public ::testing::Test {
  protected:
   ContainerTest() {
@@ -53,7 +65,7 @@ class ContainerTest : public ::testing::Test {
     EXPECT_EQ(ReadAll("/proc/self/mountinfo").find(options_.state_dir), std::string::npos);
     std::error_code error;
     for (const auto& hierarchy : fs::directory_iterator("/sys/fs/cgroup", error)) {
-      EXPECT_FALSE(fs::exists(hierarchy.path() / id, error)) << hierarchy.path();
+      EXPECT_FALSE(fs::exists(hierarchy.path() / "f3-sandboxes" / id, error)) << hierarchy.path();
     }
   }
 
