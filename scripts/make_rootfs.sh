@@ -6,9 +6,9 @@
 # DIR/etc/f3-rootfs says what DIR was made of: called again, it does what differs, which is nothing
 # (some milliseconds), F3's own files (a second), or all.
 set -eu
-cd "$(dirname "$0")/.."
 [ $# = 1 ] || { echo "usage: scripts/make_rootfs.sh DIR" >&2; exit 2; }
-dir=$1
+dir=$(realpath -m "$1")
+cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "make_rootfs.sh: run this as root: it unpacks files of root and uses chroot" >&2; exit 1; }
 
 suite=bookworm
@@ -98,7 +98,6 @@ write_stamp() {  # DIRECTORY
 }
 
 mkdir -p "$(dirname "$dir")"
-dir=$(realpath "$dir")
 exec 9>"$dir.lock"
 flock 9
 if [ "$(sed -n 1p "$dir/$stamp" 2>/dev/null)" != "$base_hash" ]; then

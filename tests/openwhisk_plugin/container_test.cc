@@ -43,7 +43,8 @@ class SharedGroups : public ::testing::Environment {
     ::rmdir("/sys/fs/cgroup/f3-sandboxes");
   }
 };
-const auto* const kSharedGroups = ::testing::AddGlobalTestEnvironment(new SharedGroups);
+[[maybe_unused]] const auto* const kSharedGroups =
+    ::testing::AddGlobalTestEnvironment(new SharedGroups);
 
 class ContainerTest : public ::testing::Test {
  protected:
