@@ -121,10 +121,13 @@ Status RuncContainer::ReadPid() {
 Status RuncContainer::Start() {
   F3_RETURN_IF_ERROR(ClaimSandbox(files_, options_));
   destroyed_ = false;
+  const int64_t begun = Now();
   F3_RETURN_IF_ERROR(MakeSandbox(files_, options_));
   F3_ASSIGN_OR_RETURN(Pipe out, MakePipe());
   F3_ASSIGN_OR_RETURN(Pipe err, MakePipe());
+  const int64_t made = Now();
   F3_RETURN_IF_ERROR(CreateProcess(&out, &err));
+  const int64_t created = Now();
   F3_RETURN_IF_ERROR(ReadPid());
   UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
   if (!process.valid()) return Status::FromErrno(errno, "the first process of " + files_.id);
@@ -134,8 +137,13 @@ Status RuncContainer::Start() {
                                  std::move(err.read)},
       options_.log_bytes);
   F3_RETURN_IF_ERROR(Runtime({"start", files_.id}));
-  const Status connected = channel_->Connect(Now() + kListenMicros);
-  if (connected.ok()) return connected;
+  const int64_t started = Now();
+  const Status connected = channel_->Connect(started + kListenMicros);
+  if (connected.ok()) {
+    spdlog::debug("{}: files {} us, create {} us, start {} us, listening {} us", files_.id,
+                  made - begun, created - made, started - created, Now() - started);
+    return connected;
+  }
   channel_->AwaitLogs(Now()).PermitUnchecked();  // what is there
   return connected.WithContext("starting the runtime of " + options_.kind + " in " + files_.id +
                                ", which printed: " + channel_->TakeLogs());

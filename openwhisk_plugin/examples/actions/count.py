@@ -1,7 +1,7 @@
 """{"part"}: counts the words of one part and compresses it.
 
-The compressed part is a file again and its path is returned. The counts, some megabytes of JSON and
-more than a result of an action may be, are handed over as an XDT reference.
+The compressed part is a file again and its path is returned. The counts, above a megabyte of JSON,
+which is more than a result of an action may be, are handed over as an XDT reference.
 """
 
 import collections

@@ -3,7 +3,7 @@
 import os
 import random
 
-VOCABULARY = 120_000
+VOCABULARY = 250_000
 BLOCK_LINES = 2_000
 
 
@@ -22,9 +22,9 @@ def main(args):
     size = int(args.get("megabytes", 100)) << 20
     path = args["path"]
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    # Thirty blocks are written again and again: making words is not what is shown here.
+    # Twenty blocks are written again and again: making words is not what is shown here.
     source = blocks(args.get("seed", 1))
-    some = [next(source) for _ in range(30)]
+    some = [next(source) for _ in range(20)]
     written = 0
     with open(path, "wb") as out:
         while written < size:
