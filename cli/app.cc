@@ -225,10 +225,10 @@ int RunMain(int argc, char** argv) {
   app.failure_message([](const CLI::App*, const CLI::Error& error) {
     return std::string("f3: ") + error.what() + "\n";
   });
-  for (auto* add :
-       {AddUp,    AddDown,   AddDestroy, AddStatus, AddTop,     AddStat, AddLocate,   AddVolume,
-        AddMount, AddNode,   AddMeta,    AddPut,    AddGet,     AddRef,  AddAttach,   AddDetach,
-        AddFsck,  AddDoctor, AddDemo,    AddBench,  AddHwalloc, AddHelp, AddSupervise}) {
+  for (auto* add : {AddUp,     AddDown,   AddDestroy, AddStatus,  AddTop,  AddStat,
+                    AddLocate, AddVolume, AddMount,   AddNode,    AddMeta, AddPut,
+                    AddGet,    AddRef,    AddAttach,  AddDetach,  AddFsck, AddDoctor,
+                    AddDemo,   AddBench,  AddHwalloc, AddGateway, AddHelp, AddSupervise}) {
     add(&app, &exit_code);
   }
   // Installed under this name, it is the helper that mount(8) runs for -t fuse.f3.

@@ -34,6 +34,7 @@ void AddGet(CLI::App* app, int* exit_code);
 void AddRef(CLI::App* app, int* exit_code);
 void AddBench(CLI::App* app, int* exit_code);
 void AddHwalloc(CLI::App* app, int* exit_code);
+void AddGateway(CLI::App* app, int* exit_code);
 void AddHelp(CLI::App* app, int* exit_code);
 
 // Parses and runs a command line; the exit code of the process.
