@@ -132,6 +132,8 @@ class FileManagerImpl : public FileManager {
   void LoadRows(const OpenTaskRef& task, uint64_t first);
   void ResolveContent(const OpenTaskRef& task);
   void Admit(const OpenTaskRef& task);
+  static bool ShowsVersion(const OpenInode& inode, const KernelModes::Key& key,
+                           const Content& content) F3_REQUIRES(inode.mutex);
   Status ChooseMode(const OpenTaskRef& task, KernelModes::Answer* answer);
   void FailOpen(const OpenTaskRef& task, const Status& status);
   ServeMode Wanted(const OpenTask& task) const;

@@ -236,29 +236,54 @@ ServeMode FileManagerImpl::Wanted(const OpenTask& task) const {
   return whole && fresh && write_only ? ServeMode::kPassthrough : by_daemon;
 }
 
+// Whether a handle of the kernel's inode shows the version that `content` is.
+bool FileManagerImpl::ShowsVersion(const OpenInode& inode, const KernelModes::Key& key,
+                                   const Content& content) {
+  for (const auto& [id, handle] : inode.handles) {
+    if (KernelModes::Key(handle->kernel, handle->node_id) != key) continue;
+    if (handle->mode == ServeMode::kCached && handle->content->key == content.key &&
+        handle->content->version == content.version) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Counts the handle in the same breath: a backing file that it is to share stays.
 Status FileManagerImpl::ChooseMode(const OpenTaskRef& task, KernelModes::Answer* answer) {
   const KernelModes::Key key{task->request.kernel, task->request.node_id};
   const void* identity = task->content->identity();
   const ServeMode wanted = Wanted(*task);
   {
     MutexLock lock(task->inode->mutex);
-    F3_ASSIGN_OR_RETURN(*answer,
-                        task->inode->modes.Resolve(key, wanted, identity, task->content->whole()));
+    KernelModes& modes = task->inode->modes;
+    auto resolved = modes.Resolve(key, wanted, identity, task->content->whole());
+    // Fetched twice, because the home was not sealed yet and what was pulled could be no copy: the
+    // pages are another's, but it is no other version that a new node would have to show.
+    if (resolved.status().Is(Code::kStale) && ShowsVersion(*task->inode, key, *task->content)) {
+      resolved = modes.Resolve(key, ServeMode::kDirect, identity, task->content->whole());
+    }
+    F3_ASSIGN_OR_RETURN(*answer, std::move(resolved));
+    const bool passthrough =
+        answer->mode == ServeMode::kPassthrough || answer->mode == ServeMode::kPassthroughDirect;
+    if (!passthrough || answer->backing_id != 0) {
+      modes.Add(key, answer->mode, identity, answer->backing_id);
+      return Status();
+    }
   }
-  const bool passthrough =
-      answer->mode == ServeMode::kPassthrough || answer->mode == ServeMode::kPassthroughDirect;
-  if (!passthrough || answer->backing_id != 0) return Status();
   auto backing = task->request.kernel->OpenBacking(task->content->object->backing_fd());
   if (backing.ok()) {
     answer->backing_id = *backing;
-    return Status();
+  } else {
+    // The ordinary path does everything too, if slower.
+    spdlog::debug("no passthrough for inode {:x}: {}", task->request.ino,
+                  backing.status().ToString());
+    const bool direct = answer->mode == ServeMode::kPassthroughDirect ||
+                        (task->writes && (task->request.flags & O_APPEND) != 0);
+    answer->mode = direct ? ServeMode::kDirect : ServeMode::kCached;
   }
-  // The ordinary path does everything too, if slower.
-  spdlog::debug("no passthrough for inode {:x}: {}", task->request.ino,
-                backing.status().ToString());
-  const bool direct = answer->mode == ServeMode::kPassthroughDirect ||
-                      (task->writes && (task->request.flags & O_APPEND) != 0);
-  answer->mode = direct ? ServeMode::kDirect : ServeMode::kCached;
+  MutexLock lock(task->inode->mutex);
+  task->inode->modes.Add(key, answer->mode, identity, answer->backing_id);
   return Status();
 }
 
@@ -314,7 +339,6 @@ void FileManagerImpl::Admit(const OpenTaskRef& task) {
       others_cached |= other->mode == ServeMode::kCached && other->kernel == handle->kernel &&
                        other->node_id == handle->node_id;
     }
-    inode->modes.Add(key, answer.mode, task->content->identity(), answer.backing_id);
     inode->handles[handle->id] = handle;
     if (task->writes) ++inode->writers;
     // Through the backing file a writer changes what the daemon does not see: everything, or by a

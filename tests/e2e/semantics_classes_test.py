@@ -1,11 +1,16 @@
 """SEMANTICS.md, sections 4 (classes) and 5 (follow)."""
 
 import errno
+import hashlib
 import os
 import signal
+import subprocess
+import tempfile
 import unittest
 
 from harness import ClusterTest, ExtraNode, get_xattr, set_xattr, wait_until
+
+FULL = bool(os.environ.get("F3_FULL"))
 
 
 class Classes(ClusterTest):
@@ -199,6 +204,54 @@ class Follow(ClusterTest):
                         reader.result()
                     reader.do("os.close(fd)")
             (self.writer,) = self.workers(1)
+
+    def cats(self):
+        """`cat` of the file on n1 and on n2, each into a file of its own outside of F3."""
+        for node in (1, 2):
+            out = tempfile.TemporaryFile()
+            self.addCleanup(out.close)
+            cat = subprocess.Popen(["cat", self.path(node, "ephemeral", "a")], stdout=out,
+                                   stderr=subprocess.DEVNULL)
+            self.addCleanup(cat.wait)
+            self.addCleanup(cat.kill)
+            yield cat, out
+
+    def stream(self, pieces, seconds):
+        """The writer begins to write so many pieces of 1 MiB, in about that time."""
+        path = str(self.path(1, "ephemeral", "a"))
+        self.writer.do(f"fd = os.open({path!r}, os.O_WRONLY | os.O_CREAT)")
+        self.writer.do("piece = os.urandom(1 << 20)")
+        self.writer.start(f"""if True:
+            began = time.monotonic()
+            for i in range({pieces}):
+                os.write(fd, i.to_bytes(4, "big") + piece[4:])
+                time.sleep(max(0, began + (i + 1) * {seconds / pieces} - time.monotonic()))
+            os.close(fd)
+        """)
+
+    def test_5_1_cat_gets_a_large_stream_whole_on_both_nodes(self):
+        pieces = 1024 if FULL else 64
+        self.stream(pieces, seconds=5 if FULL else 1)
+        cats = list(self.cats())
+        self.writer.result(timeout=80)
+        digest = hashlib.sha256()
+        rest = self.writer.do("piece[4:]")
+        for i in range(pieces):
+            digest.update(i.to_bytes(4, "big") + rest)
+        for node, (cat, out) in enumerate(cats, 1):
+            self.assertEqual(cat.wait(80), 0, f"n{node}")
+            out.seek(0)
+            self.assertEqual(hashlib.file_digest(out, "sha256").digest(), digest.digest())
+
+    def test_5_2_cat_fails_on_both_nodes_when_the_writer_of_a_large_stream_dies(self):
+        self.stream(1024, seconds=60)
+        cats = list(self.cats())
+        wait_until(lambda: all(os.fstat(out.fileno()).st_size >= 8 << 20 for _, out in cats),
+                   what="8 MiB at both readers")
+        self.writer.kill(signal.SIGKILL)
+        for node, (cat, out) in enumerate(cats, 1):
+            self.assertEqual(cat.wait(30), 1, f"n{node}")
+        (self.writer,) = self.workers(1)
 
     def test_5_3_without_follow_the_end_is_the_current_size(self):
         for kind in ("durable", "ephemeral"):

@@ -290,6 +290,22 @@ TEST(FileOpen, PartialUpdateOfALargeDurableFile) {
   EXPECT_OK(world.n(1)->Close(reader));
 }
 
+TEST(FileOpen, WhatCannotBeACopyYetIsNoOtherVersion) {
+  World world(2);
+  SimFileRef writer = Must(world.n(1)->Create("a", O_WRONLY));
+  EXPECT_OK(world.n(1)->Write(writer, 0, "content"));
+  EXPECT_OK(world.n(1)->Flush(writer));  // published, but not sealed
+  SimFileRef first = Must(world.n(2)->Open(writer->ino, O_RDONLY));
+  EXPECT_EQ(*world.n(2)->Read(first, 0, 100), "content");
+  world.node(2)->Settle();
+  SimFileRef second = Must(world.n(2)->Open(writer->ino, O_RDONLY));
+  EXPECT_EQ(second->node_id, first->node_id) << "the kernel was told ESTALE";
+  EXPECT_EQ(*world.n(2)->Read(second, 0, 100), "content");
+  EXPECT_OK(world.n(2)->Close(first));
+  EXPECT_OK(world.n(2)->Close(second));
+  EXPECT_OK(world.n(1)->Close(writer));
+}
+
 TEST(FileOpen, ReadersOfADurableFileBeingWrittenSeeWhatIsPublished) {
   World world(2);
   const Ino ino = Make(world.n(1), "a", "published", meta::CLASS_DURABLE);

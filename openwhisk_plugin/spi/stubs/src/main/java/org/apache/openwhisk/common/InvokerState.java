@@ -1,0 +1,7 @@
+package org.apache.openwhisk.common;
+
+public interface InvokerState {
+  String asString();
+
+  boolean isUsable();
+}

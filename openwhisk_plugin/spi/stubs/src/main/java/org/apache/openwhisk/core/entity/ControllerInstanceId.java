@@ -1,0 +1,3 @@
+package org.apache.openwhisk.core.entity;
+
+public class ControllerInstanceId {}

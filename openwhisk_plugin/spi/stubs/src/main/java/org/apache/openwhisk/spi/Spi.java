@@ -1,0 +1,4 @@
+package org.apache.openwhisk.spi;
+
+/** Marks what {@code whisk.spi.NAME} may name. */
+public interface Spi {}
