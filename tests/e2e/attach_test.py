@@ -314,6 +314,7 @@ class Api(AttachTest):
         self.fails(6, "Attach", {1: container.id, 2: "another"})
         self.fails(9, "Attach", {1: "host", 2: self.ns, 7: os.getpid()})
         self.fails(5, "Attach", {1: "gone", 2: self.ns, 7: 4194304})
+        self.fails(5, "Attach", {1: "not-here", 2: self.ns, 8: 1})
         self.api("Detach", {1: "never-attached"})
         self.assertEqual((self.c.dir / "run" / "n1-agent.sock").stat().st_mode & 0o777, 0o600)
 
