@@ -46,6 +46,7 @@ void Settings::Text(std::string key, std::string* target, std::string help) {
 }
 
 void Settings::Texts(std::string key, std::vector<std::string>* target, std::string help) {
+  lists_.insert(key);
   Add(std::move(key), std::move(help), [target](const std::string& value) {
     target->clear();
     for (size_t at = 0; at < value.size();) {
@@ -233,10 +234,12 @@ Status Settings::ApplyTable(const void* opaque, const std::string& origin) {
       value = std::to_string(number->get());
     } else if (const auto* boolean = node.as_boolean()) {
       value = boolean->get() ? "true" : "false";
-    } else if (const auto* list = node.as_array();
-               list != nullptr && (list->empty() || list->is_homogeneous<std::string>())) {
-      // Of a setting that is no list, the commas are refused or part of a text.
-      for (const auto& element : *list) value += *element.value<std::string>() + ",";
+    } else if (const auto* list = node.as_array(); list != nullptr && lists_.contains(key)) {
+      for (const auto& element : *list) {
+        if (!element.is_string())
+          return Status::BadConfig(where + ": " + key + " is a list of texts");
+        value += *element.value<std::string>() + ",";
+      }
     } else {
       return Status::BadConfig(where + ": " + key + " wants a text, a number, true or false");
     }

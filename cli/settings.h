@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -71,6 +72,7 @@ class Settings {
   Status ApplyTable(const void* table, const std::string& origin);
 
   std::vector<Setting> settings_;
+  std::set<std::string> lists_;  // keys that take arrays
 };
 
 }  // namespace f3::cli

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <memory>
 #include <sstream>
@@ -109,10 +110,10 @@ Result<ContainerProcess> OpenContainer(pid_t pid) {
   process.started = ReadStat(pid).started;
   process.root.Reset(::open(ProcPath(pid, "root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   // Asked last: then all that was read above is of the process that the descriptor stands for.
-  Status is_container =
-      process.root.valid()
-          ? CheckIsContainer(pid, process)
-          : Status::FromErrno(errno, "open the root directory of process " + std::to_string(pid));
+  Status is_container = process.root.valid() ? CheckIsContainer(pid, process)
+                                             : Status::NotSupported("cannot look into process " +
+                                                                    std::to_string(pid) + ": " +
+                                                                    std::strerror(errno));
   if (!IsAlive(process)) return gone;
   F3_RETURN_IF_ERROR(is_container);
   return process;

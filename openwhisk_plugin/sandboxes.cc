@@ -171,6 +171,9 @@ Result<AttachReply> Sandboxes::Attach(const AttachRequest& request) {
       note.call_hints.clear();
       status = FindProcess(sandbox.get(), request.pid());
     }
+    if (status.ok() && request.running() && !sandbox->process.has_value()) {
+      status = Status::NotFound("no container " + sandbox->id + " runs on this node");
+    }
     if (status.ok()) status = Arrange(sandbox.get(), note, hints);
     if (!status.ok()) {
       if (!known || status.Is(Code::kNotFound)) {

@@ -312,8 +312,9 @@ class Api(AttachTest):
         container = self.runc()
         self.api("Attach", {1: container.id, 2: self.ns})
         self.fails(6, "Attach", {1: container.id, 2: "another"})
-        self.fails(9, "Attach", {1: "host", 2: self.ns, 7: 1})
+        self.fails(9, "Attach", {1: "host", 2: self.ns, 7: os.getpid()})
         self.fails(5, "Attach", {1: "gone", 2: self.ns, 7: 4194304})
+        self.fails(5, "Attach", {1: "not-here", 2: self.ns, 8: 1})
         self.api("Detach", {1: "never-attached"})
         self.assertEqual((self.c.dir / "run" / "n1-agent.sock").stat().st_mode & 0o777, 0o600)
 
@@ -327,7 +328,7 @@ class Isolation(AttachTest):
         one.sh("echo 1 > /mnt/f3/a; ln -s ../two/a /mnt/f3/link; ln -s ../../.. /mnt/f3/up")
         self.assertEqual(two.sh("ls -A /mnt/f3"), "")
         two.sh("echo 2 > /mnt/f3/a")
-        self.assertEqual(one.sh("cat /mnt/f3/a /mnt/f3/../mnt/f3/a"), "1\n1\n")
+        self.assertEqual(one.sh("cat /mnt/f3/a /mnt/f3/../f3/a"), "1\n1\n")
         self.assertNotEqual(one.sh("cat /mnt/f3/link", check=False).returncode, 0)
         self.assertEqual(sorted(one.sh("ls /mnt/f3/../..").split())[:2], ["bin", "dev"])
         # References are of a namespace too.
@@ -341,6 +342,8 @@ class Isolation(AttachTest):
         def links(rootfs):
             (rootfs / "to-root").symlink_to("/")
             (rootfs / "to-host").symlink_to("../../../../../.." + str(self.lab.dir))
+            # The directory of that name below the container's root.
+            rootfs.joinpath(*self.lab.dir.parts[1:]).mkdir(parents=True)
             (rootfs / "to-proc").symlink_to("/proc/self/root")
             (rootfs / "proc-link").symlink_to("/proc")
             (rootfs / "a-file").write_text("x")
@@ -379,7 +382,7 @@ class Isolation(AttachTest):
 
     def test_processes_that_are_no_container(self):
         self.refused(1, "is in no container", "nobody", pid=str(os.getpid()))
-        self.refused(1, "is in no container", "nobody", pid="1")
+        self.refused(1, "is in no container", "nobody", pid=str(self.c.pid("n1")))
         self.refused(1, "there is no process", "nobody", pid="4194304")
         for name in ("..", "roots", "a/b", ".x", ""):
             self.refused(2, "container", name)

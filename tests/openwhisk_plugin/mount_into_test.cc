@@ -145,6 +145,7 @@ TEST_F(MountIntoTest, WhatIsNotOursStays) {
 
 TEST_F(MountIntoTest, LinksOnTheWayStayInTheContainer) {
   fs::create_directories(outside());
+  fs::create_directories(root() + outside());
   fs::create_directories(root() + "/real");
   fs::create_directory_symlink("/real", root() + "/link");
   fs::create_directory_symlink("../../../../../../../.." + outside(), root() + "/up");
