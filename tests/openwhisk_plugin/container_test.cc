@@ -82,7 +82,9 @@ class ContainerTest : public ::testing::Test {
     if (container == nullptr) return nullptr;
     auto outcome = container->Init(InitOf(code), kPatience);
     EXPECT_OK(outcome);
-    if (outcome.ok()) EXPECT_EQ(outcome->http_status, 200) << outcome->logs;
+    if (outcome.ok()) {
+      EXPECT_EQ(outcome->http_status, 200) << outcome->logs;
+    }
     return container;
   }
 
