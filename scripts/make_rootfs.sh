@@ -36,7 +36,7 @@ apt_sources() {
 # The headers of Node's C interface, to build xdt/node with; their package would bring many others.
 add_node_headers() {  # DIRECTORY
   package=$(mktemp -d)
-  ( cd "$package" && apt-get -qq -o APT::Sandbox::User=root download libnode-dev &&
+  ( cd "$package" && apt-get -qq -o APT::Sandbox::User=root -o Acquire::Retries=5 download libnode-dev &&
     dpkg-deb --fsys-tarfile ./*.deb | tar -x -C "$1" --wildcards './usr/include/node/*_api*.h' ) ||
     { rm -rf "$package"; return 1; }
   rm -rf "$package"
@@ -48,10 +48,18 @@ make_base() {  # DIRECTORY
   echo 'APT::Install-Recommends "false";' >>"$settings"
   # Packages are unpacked, not configured: no package manager will run in there, and it takes a
   # third of the time and of the room.
-  # shellcheck disable=SC2046  # a list of words
-  mmdebstrap --quiet --mode=root --variant=extract --include="$packages" --aptopt="$settings" \
-    --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --skip=check/empty \
-    "$suite" "$1" $(apt_sources) || { rm -f "$settings"; return 1; }
+  echo 'Acquire::Retries "5";' >>"$settings"
+  # A mirror that fails once is no reason to give up.
+  for attempt in 1 2 3; do
+    rm -rf "$1"
+    # shellcheck disable=SC2046  # a list of words
+    if mmdebstrap --quiet --mode=root --variant=extract --include="$packages" --aptopt="$settings" \
+      --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --skip=check/empty \
+      "$suite" "$1" $(apt_sources); then
+      break
+    fi
+    [ "$attempt" != 3 ] || { rm -f "$settings"; return 1; }
+  done
   rm -f "$settings"
   (
     cd "$1"
