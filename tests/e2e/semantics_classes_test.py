@@ -205,6 +205,21 @@ class Follow(ClusterTest):
                     reader.do("os.close(fd)")
             (self.writer,) = self.workers(1)
 
+    def test_5_6_sendfile_ends_at_the_size_that_the_kernel_knows(self):
+        self.begin("ephemeral")
+        self.write(b"more")
+        for reader in self.readers:
+            reader.do("into = os.memfd_create('into')")
+            self.assertEqual(reader.do("os.lseek(fd, 0, os.SEEK_SET)"), 0)
+            # However much that is: it ends, and reading goes on from there.
+            reader.do("while os.sendfile(into, fd, None, 1 << 20): pass")
+            reader.start("os.lseek(fd, 9, os.SEEK_SET) and os.read(fd, 100)")
+        for reader in self.readers:
+            self.assertFalse(reader.answered())
+        self.write(b"end")
+        for reader in self.readers:
+            self.assertEqual(reader.result(), b"end")
+
     def cats(self):
         """`cat` of the file on n1 and on n2, each into a file of its own outside of F3."""
         for node in (1, 2):
