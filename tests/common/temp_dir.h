@@ -14,7 +14,8 @@ namespace f3 {
 class TempDir {
  public:
   TempDir() {
-    std::string pattern = ::testing::TempDir() + "/f3-test-XXXXXX";
+    // As the kernel would write it: GoogleTest's ends with a slash.
+    std::string pattern = std::filesystem::path(::testing::TempDir()) / "f3-test-XXXXXX";
     const char* made = ::mkdtemp(pattern.data());
     EXPECT_NE(made, nullptr) << "cannot make " << pattern;
     path_ = pattern;
