@@ -42,6 +42,13 @@ add_node_headers() {  # DIRECTORY
   rm -rf "$package"
 }
 
+# Without the descriptors that this script was started with: mmdebstrap has a shell write to its own
+# by number, and dash knows one digit only.
+bootstrap() (
+  exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+  exec mmdebstrap "$@"
+)
+
 make_base() {  # DIRECTORY
   settings=$(mktemp)
   apt-config dump | grep -E '^Acquire::(https?::|Check-|ForceIPv|Retries)' >"$settings" || true
@@ -53,7 +60,7 @@ make_base() {  # DIRECTORY
   for attempt in 1 2 3; do
     rm -rf "$1"
     # shellcheck disable=SC2046  # a list of words
-    if mmdebstrap --quiet --mode=root --variant=extract --include="$packages" --aptopt="$settings" \
+    if bootstrap --quiet --mode=root --variant=extract --include="$packages" --aptopt="$settings" \
       --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --skip=check/empty \
       "$suite" "$1" $(apt_sources); then
       break
