@@ -157,6 +157,21 @@ Result<meta::FileClass> ReadClass(const std::string& field, const Json& value) {
   return i == 0 ? meta::CLASS_EPHEMERAL : meta::CLASS_DURABLE;
 }
 
+Status ReadRules(const std::string& field, const Json& object, Hints* hints) {
+  for (const auto& item : object.items()) {
+    F3_ASSIGN_OR_RETURN(std::string glob,
+                        ReadGlob(field + "'s glob", Json(item.key()), /*absolute_allowed=*/false));
+    F3_ASSIGN_OR_RETURN(meta::FileClass file_class,
+                        ReadClass(field + "[" + Shown(Json(item.key())) + "]", item.value()));
+    hints->classes.emplace_back(std::move(glob), file_class);
+  }
+  if (hints->classes.size() > kMaxGlobs) {
+    return Status::InvalidArgument(field + " has " + std::to_string(hints->classes.size()) +
+                                   " globs; allowed are 64");
+  }
+  return Status();
+}
+
 Status ReadClasses(const std::string& field, const Json& value, Hints* hints) {
   hints->classes.clear();
   if (value.is_string()) {
@@ -164,19 +179,14 @@ Status ReadClasses(const std::string& field, const Json& value, Hints* hints) {
     hints->classes.emplace_back("*", file_class);
     return Status();
   }
-  if (!value.is_object()) {
-    return Wrong(field, value, "ephemeral, durable, or an object of globs and these");
-  }
-  if (value.size() > kMaxGlobs) {
-    return Status::InvalidArgument(field + " has " + std::to_string(value.size()) +
-                                   " globs; allowed are 64");
-  }
-  for (const auto& item : value.items()) {
-    F3_ASSIGN_OR_RETURN(std::string glob,
-                        ReadGlob(field + "'s glob", Json(item.key()), /*absolute_allowed=*/false));
-    F3_ASSIGN_OR_RETURN(meta::FileClass file_class,
-                        ReadClass(field + "[" + Shown(Json(item.key())) + "]", item.value()));
-    hints->classes.emplace_back(std::move(glob), file_class);
+  if (value.is_object()) return ReadRules(field, value, hints);
+  // A list keeps its order where platforms do not keep that of an object's fields.
+  constexpr const char* kAllowed =
+      "ephemeral, durable, an object of globs and these, or a list of such objects";
+  if (!value.is_array()) return Wrong(field, value, kAllowed);
+  for (const Json& rule : value) {
+    if (!rule.is_object()) return Wrong(field, rule, kAllowed);
+    F3_RETURN_IF_ERROR(ReadRules(field, rule, hints));
   }
   return Status();
 }

@@ -32,7 +32,8 @@ struct MountHint {
 
 // `f3-hints`, and `__f3`, whose fields take the place of the annotation's.
 struct Hints {
-  // "class": "ephemeral" | "durable", or {"GLOB": class, …}, in the order of the text, first match
+  // "class": "ephemeral" | "durable", or {"GLOB": class, …} in the order of the text, or a list of
+  // such objects (OpenWhisk's own JSON library does not keep the order of fields); first match
   // wins. A glob without '/' is matched with the file's name, one with '/' with its path from the
   // mount's root; `*` does not cross '/'. A single class is the glob "*".
   std::vector<std::pair<std::string, meta::FileClass>> classes;

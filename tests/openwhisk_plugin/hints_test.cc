@@ -73,6 +73,14 @@ TEST(HintsTest, EveryFieldIsRead) {
   EXPECT_EQ(hints.outputs, std::vector<std::string>{"out/*"});
 }
 
+TEST(HintsTest, ClassesInAListKeepItsOrder) {
+  auto action = ParseAnnotations(R"({"f3-hints":{"class":[{"z*":"ephemeral"},{"a*":"durable"}]}})");
+  ASSERT_TRUE(action.ok()) << action.status().ToString();
+  ASSERT_EQ(action->hints.classes.size(), 2u);
+  EXPECT_EQ(action->hints.classes[0].first, "z*");
+  EXPECT_EQ(action->hints.classes[1].second, meta::CLASS_DURABLE);
+}
+
 TEST(HintsTest, OneClassIsThatOfEveryFile) {
   auto action = ParseAnnotations(R"({"f3-hints":{"class":"durable"}})");
   ASSERT_OK(action.status());
@@ -151,8 +159,13 @@ TEST(HintsErrorTest, OfHints) {
             "f3-hints.ttl is 0; allowed are whole seconds from 1 to 31536000");
   EXPECT_EQ(ErrorOfHints(R"({"class":"fast"})"),
             "f3-hints.class is \"fast\"; allowed are ephemeral, durable");
-  EXPECT_EQ(ErrorOfHints(R"({"class":7})"),
-            "f3-hints.class is 7; allowed are ephemeral, durable, or an object of globs and these");
+  EXPECT_EQ(
+      ErrorOfHints(R"({"class":7})"),
+      "f3-hints.class is 7; allowed are ephemeral, durable, an object of globs and these, or a "
+      "list of such objects");
+  EXPECT_EQ(ErrorOfHints(R"({"class":[{"*":"durable"},"durable"]})"),
+            "f3-hints.class is \"durable\"; allowed are ephemeral, durable, an object of globs and "
+            "these, or a list of such objects");
   EXPECT_EQ(ErrorOfHints(R"({"class":{"a*":"fast"}})"),
             "f3-hints.class[\"a*\"] is \"fast\"; allowed are ephemeral, durable");
   EXPECT_EQ(ErrorOfHints(R"({"class":{"":"durable"}})"), "f3-hints.class's glob is empty");
