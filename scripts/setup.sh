@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the packages of scripts/packages.txt that are missing. Does nothing when none is.
+# Installs the packages of scripts/packages.txt, and npm, that are missing. Does nothing when none is.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -8,6 +8,8 @@ for package in $(grep -v '^#' scripts/packages.txt); do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
     missing="$missing $package"
 done
+# Comes with some builds of nodejs, and is a package beside Debian's own.
+command -v npm >/dev/null || missing="$missing npm"
 if [ -z "$missing" ]; then
   echo "== All packages of scripts/packages.txt are installed."
   exit 0
