@@ -89,7 +89,7 @@ class NodeAgent {
                                uint64_t limit_bytes) = 0;
   virtual Status CloseXdtSocket(const std::string& path) = 0;
   virtual xdt::Broker::Counters XdtCounters() = 0;
-  // Returns when a mount was ended from outside (umount) and none is left, or Stop was called.
+  // Returns when the last of AgentOptions::mounts was unmounted from outside, or Stop was called.
   virtual void Wait() = 0;
   // Unmounts, publishes, spills the memory tier's homes to disk, ends the session.
   virtual Status Stop() = 0;

@@ -441,9 +441,19 @@ void Sandboxes::ReleaseRoots(const std::vector<Placed>& placed) {
 }
 
 void Sandboxes::Forget(Sandbox* sandbox) {
-  watch_.Remove(sandbox->id);
   CloseSocket(sandbox);
   ReleaseRoots(std::exchange(sandbox->placed, {}));
+  if (sandbox->process.has_value() && IsAlive(*sandbox->process)) {
+    // Its directories may be mounted in it, and a removed directory can never be mounted over
+    // again: they go with it.
+    sandbox->note = AttachNote();
+    sandbox->hints = ActionHints();
+    sandbox->stale = true;
+    ::unlink((sandbox->dir + "/" + kAttachedFile).c_str());
+    ::unlink((sandbox->dir + "/" + kBindsFile).c_str());
+    return;
+  }
+  watch_.Remove(sandbox->id);
   sandbox->process.reset();
   Status removed = RemoveSandboxDir(sandbox->dir);
   if (!removed.ok()) spdlog::warn("{}", removed.message());

@@ -109,6 +109,7 @@ class Sandboxes {
   void CloseSocket(Sandbox* sandbox) F3_REQUIRES(sandbox->mutex);
   Status TakeAway(Sandbox* sandbox) F3_REQUIRES(sandbox->mutex);
   void ReleaseRoots(const std::vector<Placed>& placed);
+  // Makes it one that nobody attached; removes it unless the container lives.
   void Forget(Sandbox* sandbox) F3_REQUIRES(sandbox->mutex);
   void Prefetch(const Sandbox& sandbox, const Hints& hints) F3_REQUIRES(sandbox.mutex);
 

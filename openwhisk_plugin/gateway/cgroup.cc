@@ -53,6 +53,14 @@ uint64_t Counter(const fs::path& file, const std::string& name) {
 
 std::string GroupPath(const std::string& id) { return "/" + std::string(kParent) + "/" + id; }
 
+bool IsInGroup(pid_t pid, const std::string& id) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/cgroup");
+  for (std::string line; std::getline(in, line);) {
+    if (line.ends_with(":" + GroupPath(id))) return true;
+  }
+  return false;
+}
+
 uint64_t OutOfMemoryKills(const std::string& id) {
   const fs::path base(kBase);
   const uint64_t version1 =

@@ -4,6 +4,8 @@
 #ifndef F3_OPENWHISK_PLUGIN_GATEWAY_CGROUP_H_
 #define F3_OPENWHISK_PLUGIN_GATEWAY_CGROUP_H_
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 
@@ -11,6 +13,9 @@ namespace f3::openwhisk {
 
 // The container's group for the OCI configuration.
 std::string GroupPath(const std::string& id);
+
+// Whether the process is in the container's groups.
+bool IsInGroup(pid_t pid, const std::string& id);
 
 // How often the kernel has killed a process of the container because its memory was used up; 0 when
 // there is no such group.

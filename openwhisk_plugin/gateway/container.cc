@@ -24,7 +24,8 @@ constexpr int64_t kRuntimeMicros = 20'000'000;  // for one call of runc
 constexpr int64_t kListenMicros = 30'000'000;   // for the runtime inside to accept connections
 constexpr int64_t kLogMicros = 2'000'000;       // for the sentinels, after the answer
 constexpr int64_t kLastLogMicros = 50'000;      // for what it has printed, when it never answered
-constexpr int kPipeBytes = 1 << 20;             // what it may print between two calls
+constexpr size_t kMessageBytes = 2000;
+constexpr int kPipeBytes = 1 << 20;  // what it may print between two calls
 
 int64_t Now() { return Clock::Real()->MonotonicMicros(); }
 
@@ -43,11 +44,12 @@ Result<Pipe> MakePipe() {
   return pipe;
 }
 
-Result<UniqueFd> OpenNetworkNamespace(pid_t pid) {
-  const std::string path = "/proc/" + std::to_string(pid) + "/ns/net";
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return Status::FromErrno(errno, "opening " + path);
-  return fd;
+// What is in a pipe that nobody will write to again.
+std::string Printed(const UniqueFd& pipe) {
+  std::string text(kMessageBytes, '\0');
+  const ssize_t got = ::read(pipe.get(), text.data(), text.size());
+  text.resize(got > 0 ? got : 0);
+  return text;
 }
 
 class RuncContainer : public Container {
@@ -76,8 +78,8 @@ class RuncContainer : public Container {
     return RunProgram({.argv = files_.Runtime(command), .environment = {}, .log_file = ""},
                       kRuntimeMicros);
   }
-  Status CreateProcess(Pipe* out, Pipe* err);
-  Status ReadPid();
+  Status StartProcess(Pipe* out, Pipe* err);
+  Status OpenChannel(Pipe* out, Pipe* err);
   Result<RunOutcome> Call(std::string_view path, const nlohmann::json& body,
                           int64_t timeout_micros);
   std::string CollectLogs(bool answered);
@@ -93,28 +95,43 @@ class RuncContainer : public Container {
   Mutex destroy_mutex_;  // held while it is destroyed, so that a second call returns after it
 };
 
-Status RuncContainer::CreateProcess(Pipe* out, Pipe* err) {
-  Program create{.argv = files_.Runtime({"create", "--bundle", files_.Dir(), "--pid-file",
-                                         files_.PidFile(), files_.id}),
-                 .environment = {},
-                 .stdout_fd = out->write.get(),
-                 .stderr_fd = err->write.get(),
-                 .log_file = files_.LogFile()};
+Status RuncContainer::StartProcess(Pipe* out, Pipe* err) {
+  // One command for runc's create and start: each costs the start of a Go program.
+  Program run{.argv = files_.Runtime({"run", "--detach", "--bundle", files_.Dir(), "--pid-file",
+                                      files_.PidFile(), files_.id}),
+              .environment = {},
+              .stdout_fd = out->write.get(),
+              .stderr_fd = err->write.get(),
+              .log_file = files_.LogFile()};
   if (!options_.sandbox_dir.empty()) {
-    create.environment.push_back("F3_SANDBOXES=" + options_.sandbox_dir);
+    run.environment.push_back("F3_SANDBOXES=" + options_.sandbox_dir);
   }
-  const Status status = RunProgram(create, kRuntimeMicros);
+  const Status status = RunProgram(run, kRuntimeMicros);
   // The container's processes alone hold them now: their end is the stream's end.
   out->write.Reset();
   err->write.Reset();
-  return status;
-}
-
-Status RuncContainer::ReadPid() {
+  F3_RETURN_IF_ERROR(status);
   std::ifstream in(files_.PidFile());
   if (!(in >> pid_) || pid_ <= 0) {
     return Status::Io(options_.runtime + " wrote no process id to " + files_.PidFile());
   }
+  return Status();
+}
+
+Status RuncContainer::OpenChannel(Pipe* out, Pipe* err) {
+  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+  const std::string netns_path = "/proc/" + std::to_string(pid_) + "/ns/net";
+  UniqueFd netns(::open(netns_path.c_str(), O_RDONLY | O_CLOEXEC));
+  // It may have ended already, and its number may be another process's.
+  if (!process.valid() || !netns.valid() || !IsInGroup(pid_, files_.id)) {
+    return Status::Unavailable("the runtime of " + options_.kind + " in " + files_.id +
+                               " ended at once; it printed: " + Printed(out->read) +
+                               Printed(err->read));
+  }
+  channel_ = std::make_unique<ActionChannel>(
+      ActionChannel::Descriptors{std::move(netns), std::move(process), std::move(out->read),
+                                 std::move(err->read)},
+      options_.log_bytes);
   return Status();
 }
 
@@ -126,22 +143,13 @@ Status RuncContainer::Start() {
   F3_ASSIGN_OR_RETURN(Pipe out, MakePipe());
   F3_ASSIGN_OR_RETURN(Pipe err, MakePipe());
   const int64_t made = Now();
-  F3_RETURN_IF_ERROR(CreateProcess(&out, &err));
-  const int64_t created = Now();
-  F3_RETURN_IF_ERROR(ReadPid());
-  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
-  if (!process.valid()) return Status::FromErrno(errno, "the first process of " + files_.id);
-  F3_ASSIGN_OR_RETURN(UniqueFd netns, OpenNetworkNamespace(pid_));
-  channel_ = std::make_unique<ActionChannel>(
-      ActionChannel::Descriptors{std::move(netns), std::move(process), std::move(out.read),
-                                 std::move(err.read)},
-      options_.log_bytes);
-  F3_RETURN_IF_ERROR(Runtime({"start", files_.id}));
+  F3_RETURN_IF_ERROR(StartProcess(&out, &err));
   const int64_t started = Now();
+  F3_RETURN_IF_ERROR(OpenChannel(&out, &err));
   const Status connected = channel_->Connect(started + kListenMicros);
   if (connected.ok()) {
-    spdlog::debug("{}: files {} us, create {} us, start {} us, listening {} us", files_.id,
-                  made - begun, created - made, started - created, Now() - started);
+    spdlog::debug("{}: files {} us, {} {} us, listening {} us", files_.id, made - begun,
+                  options_.runtime, started - made, Now() - started);
     return connected;
   }
   channel_->AwaitLogs(Now()).PermitUnchecked();  // what is there

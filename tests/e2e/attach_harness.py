@@ -18,7 +18,7 @@ from harness import alive, binary, mounts_under, run, wait_until
 
 F3_RUNC = binary().parent / "f3-runc"
 BUSYBOX = pathlib.Path("/bin/busybox")
-APPLETS = "sh cat ls mkdir mount ln sleep touch rm echo dd id stat true seq".split()
+APPLETS = "sh cat ls mkdir mount ln sleep touch rm echo dd id setsid stat true".split()
 DOCKER = "/usr/bin/docker"
 ONE_MOUNT = {"f3-mounts": [{}]}
 # Of a container with its own user namespace.

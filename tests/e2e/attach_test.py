@@ -37,6 +37,10 @@ class AttachTest(unittest.TestCase):
         """The containers that node 1 has a directory of."""
         return [p.name for p in self.sandboxes.iterdir() if p.name != "roots"]
 
+    def attached(self):
+        """Those that it has attached; others go with their containers."""
+        return [name for name in self.known() if (self.sandboxes / name / "attached.json").exists()]
+
     def check_nothing_left(self):
         wait_until(lambda: not self.known(), timeout=15, what=f"the end of {self.known()}")
         # Mounts of other clusters on this machine are not this test's.
@@ -101,6 +105,12 @@ class Mounting(AttachTest):
         self.assertEqual(self.data("a").read_text(), "late\n")
         self.assertEqual(container.sh("ls /run/f3"), "xdt.sock\n")
         self.assertEqual(fuse_mounts_in(container.pid()), ["/mnt/f3"])
+        # Neither a detach nor an attach that fails costs it its place.
+        self.detach(container)
+        self.refused(1, "cannot make the directory /data", container,
+                     annotations={"f3-mounts": [{"path": "/data"}]})
+        self.attach(container)
+        self.assertEqual(container.sh("cat /mnt/f3/a; ls /run/f3"), "late\nxdt.sock\n")
 
     def test_late_without_the_wrapper(self):
         container = self.runc()
@@ -200,11 +210,15 @@ class Hints(AttachTest):
         wait_until(lambda: not self.data("gone").exists(), what="the end of a ttl")
 
     def test_follow(self):
-        container = self.runc()
-        self.attach(container, annotations={"f3-mounts": [{}],
-                                            "f3-hints": {"class": "ephemeral", "follow": True}})
-        container.sh("(echo 1; sleep 3; echo 2) > /mnt/f3/slow 2> /dev/null &")
-        self.assertEqual(container.sh("cat /mnt/f3/slow"), "1\n2\n")
+        hints = {"f3-mounts": [{}], "f3-hints": {"class": "ephemeral", "follow": True}}
+        writer, reader = self.runc(), self.runc()
+        for container in (writer, reader):
+            self.attach(container, annotations=hints)
+        # Who waits is never of the writer's own session.
+        writer.sh("setsid sh -c '(echo 1; sleep 3; echo 2) > /mnt/f3/slow' < /dev/null "
+                  "> /dev/null 2>&1 &")
+        wait_until(lambda: self.data("slow").exists(), what="the file")
+        self.assertEqual(reader.sh("cat /mnt/f3/slow"), "1\n2\n")
 
     def test_errors_name_the_field(self):
         container = self.runc()
@@ -358,7 +372,7 @@ class Isolation(AttachTest):
                      "/dangling/x", "/to-proc/x", "/proc-link/self", "/proc-link/sys"):
             self.refused(1, path, container, annotations=at(path))
             self.assertEqual(fuse_mounts_in(container.pid()), [], path)
-            self.assertEqual(self.known(), [], path)
+            self.assertEqual(self.attached(), [], path)
         # Links on the way stay below the container's root.
         self.attach(container, annotations=at("/to-host/inner"))
         container.sh("echo x > /to-host/inner/a")
@@ -446,8 +460,9 @@ class Restarts(AttachTest):
         for i, container in enumerate(containers):
             self.attach(container, f"{self.ns}{i}", annotations=AUTO)
             container.sh("mkdir -p /mnt/f3/tmp; echo before > /mnt/f3/x.keep; "
-                         "(i=0; while true; do i=$((i+1)); echo $i > /mnt/f3/n$((i%50)).keep; "
-                         "done) > /dev/null 2>&1 &")
+                         "(i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); "
+                         "echo $i > /mnt/f3/n$((i%50)).keep; done; touch /tmp/stopped) "
+                         "> /dev/null 2>&1 &")
         gone = self.runc()
         self.attach(gone)
         for _ in range(2):
@@ -463,11 +478,10 @@ class Restarts(AttachTest):
                 wait_until(lambda c=container: c.sh("ls /run/f3") == "xdt.sock\n", what="the socket")
         # Nothing was written beside the mount meanwhile.
         for container in containers:
-            container.sh("true")
-        for container in containers:
+            container.sh("touch /tmp/stop; until [ -e /tmp/stopped ]; do sleep 0.1; done")
             self.detach(container)
             self.assertEqual(container.sh("ls /mnt/f3"), "")
-        self.assertEqual(self.known(), [])
+        self.assertEqual(self.attached(), [])
 
     def test_down_leaves_containers_and_up_comes_back(self):
         with Cluster(nodes=1) as c, RuncContainer(self.lab) as container:

@@ -97,6 +97,13 @@ class SpiJar(unittest.TestCase):
         self.assertTrue(answer.startswith("2 "), answer)
         self.assertEqual(self.invoker("destroy"), "ok")
 
+    def test_container_of_another_node_is_refused(self):
+        answer = self.invoker("initialize", "f3t-elsewhere", "heidi/hello", MOUNTED)
+        self.assertTrue(answer.startswith("3 "), answer)
+        self.assertIn("f3t-elsewhere", answer)
+        self.assertEqual(self.invoker("initialize", "f3t-elsewhere", "heidi/plain", "{}"), "ok")
+        self.assertEqual(self.invoker("destroy"), "ok")
+
     def test_calls_own_hints_are_refused_before_the_run(self):
         box = self.container()
         self.assertEqual(self.invoker("initialize", box.id, "erin/hello", MOUNTED), "ok")

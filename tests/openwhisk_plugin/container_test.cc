@@ -82,7 +82,9 @@ class ContainerTest : public ::testing::Test {
     if (container == nullptr) return nullptr;
     auto outcome = container->Init(InitOf(code), kPatience);
     EXPECT_OK(outcome);
-    if (outcome.ok()) EXPECT_EQ(outcome->http_status, 200) << outcome->logs;
+    if (outcome.ok()) {
+      EXPECT_EQ(outcome->http_status, 200) << outcome->logs;
+    }
     return container;
   }
 
@@ -255,7 +257,8 @@ def main(args):
         'net': [name for _, name in socket.if_nameindex()],
         'caps': status['CapEff'].strip(), 'bound': status['CapBnd'].strip(),
         'nnp': status['NoNewPrivs'].strip(), 'seccomp': status['Seccomp'].strip(),
-        'kcore': readable('/proc/kcore'), 'disk': any(d.startswith('vd') for d in os.listdir('/dev')),
+        'kcore': readable('/proc/kcore'),
+        'disk': any(d.startswith('vd') for d in os.listdir('/dev')),
         'mount': refused(libc.mount(b'none', b'/mnt', b'tmpfs', 0, None)),
         'user': refused(libc.unshare(0x10000000)),
         'sysrq': os.access('/proc/sysrq-trigger', os.W_OK),
@@ -356,6 +359,32 @@ TEST_F(ContainerTest, LargeArgumentsAndResults) {
   ASSERT_NE(container, nullptr);
   const json value = {{"x", std::string(size, 'x')}};
   EXPECT_EQ(RunIt(container.get(), value).response, value);
+}
+
+// The example's actions, each in a sandbox with a quarter of a gigabyte.
+TEST_F(ContainerTest, AnInputOfAHundredMegabytesByPath) {
+  const char* actions = std::getenv("F3_EXAMPLE_ACTIONS");
+  ASSERT_NE(actions, nullptr) << "F3_EXAMPLE_ACTIONS names openwhisk_plugin/examples/actions";
+  constexpr size_t kBytes = 100 << 20;
+  options_.memory_bytes = 256ull << 20;
+  json digests = json::array();
+  for (const auto& [kind, file] :
+       {std::pair("python:3", "/digest.py"), {"nodejs:18", "/digest.js"}}) {
+    options_.kind = kind;
+    auto container = MakeWith(ReadAll(std::string(actions) + file));
+    ASSERT_NE(container, nullptr);
+    std::ofstream out(options_.state_dir + "/" + options_.id + "/rootfs/input");
+    const std::string block(1 << 20, 'x');
+    for (size_t written = 0; written < kBytes; written += block.size()) out << block;
+    out.close();
+    ASSERT_TRUE(out.good());
+    const RunOutcome outcome = RunIt(container.get(), {{"path", "/input"}});
+    ASSERT_EQ(outcome.http_status, 200) << outcome.logs;
+    EXPECT_FALSE(outcome.out_of_memory);
+    EXPECT_EQ(outcome.response.value("bytes", size_t{0}), kBytes) << outcome.response;
+    digests.push_back(outcome.response.value("sha256", kind));
+  }
+  EXPECT_EQ(digests[0], digests[1]);
 }
 
 TEST_F(ContainerTest, AnAnswerThatIsNoObject) {

@@ -141,7 +141,8 @@ class Protocol:
         self.assertIn("error", answer)
 
     def test_init_without_code_is_refused_and_can_be_repeated(self):
-        self.assertEqual(self.runtime.init(""), (403, {"error": "Missing main/no code to execute."}))
+        self.assertEqual(self.runtime.init(""),
+                         (403, {"error": "Missing main/no code to execute."}))
         self.assertEqual(self.runtime.post("/init", {})[0], 403)
         self.start(self.COUNT)
 
