@@ -233,7 +233,7 @@ Status MeasureWrapper(const Options& options, Site* site, int runs, Parts* parts
   for (int run = 0; run <= runs; ++run) {
     options.say("f3-runc, run " + std::to_string(run) + " of " + std::to_string(runs));
     Parts* into = run == 0 ? nullptr : parts;
-    for (const std::string program : {std::string("runc"), site->wrapper()}) {
+    for (const auto& program : {std::string("runc"), site->wrapper()}) {
       const std::string name = program == "runc" ? "runc" : "f3-runc";
       F3_RETURN_IF_ERROR(Timed(
           [&] {
@@ -291,15 +291,6 @@ Status MeasureStarts(const Options& options, Report* report) {
             wrapper["runc " + command], report);
   }
   return Status();
-}
-
-Result<Report> RunFaas(const Options& options) {
-  F3_RETURN_IF_ERROR(CheckSandboxes(options, 2));
-  Report report{"faas", {}, json::object()};
-  // The chains first: they start a process, which wants a process with one thread.
-  F3_RETURN_IF_ERROR(MeasureChains(options, &report));
-  F3_RETURN_IF_ERROR(MeasureStarts(options, &report));
-  return report;
 }
 
 }  // namespace f3::bench
