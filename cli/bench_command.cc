@@ -164,7 +164,13 @@ void AddBench(CLI::App* app, int* exit_code) {
         Entry{"xdt", "A value from function to function by reference, against Redis",
               bench::RunXdt},
         Entry{"patterns", "Scatter, gather and broadcast of values, against Redis",
-              bench::RunPatterns}}) {
+              bench::RunPatterns},
+        Entry{"faas",
+              "What F3 adds to sandboxes' starts; a payload from action to action, in every way",
+              bench::RunFaas},
+        Entry{"locality",
+              "A workflow placed where its data is, against random placement and a hash",
+              bench::RunLocality}}) {
     auto options = std::make_shared<BenchOptions>();
     CLI::App* sub = command->add_subcommand(entry.name, entry.help);
     AddDirFlag(sub, &options->dir);
