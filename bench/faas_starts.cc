@@ -252,9 +252,8 @@ Status MeasureWrapper(const Options& options, Site* site, int runs, Parts* parts
 json PartFigures(const Parts& parts) {
   json figures = json::object();
   for (const auto& [part, millis] : parts) {
-    figures[part] = {{"p50_ms", Percentile(millis, 0.5)},
-                     {"p99_ms", Percentile(millis, 0.99)},
-                     {"runs", millis.size()}};
+    figures[part] = {
+        {"p50_ms", Median(millis)}, {"p99_ms", Percentile(millis, 0.99)}, {"runs", millis.size()}};
   }
   return figures;
 }
@@ -263,7 +262,7 @@ json PartFigures(const Parts& parts) {
 void Compare(const std::string& what, const std::string& against, const std::vector<double>& ours,
              const std::vector<double>& theirs, Report* report) {
   report->measurements.push_back({what, "ms", against, ours, theirs, true, 0});
-  report->extra["added"][what] = {{"p50_ms", Percentile(ours, 0.5) - Percentile(theirs, 0.5)},
+  report->extra["added"][what] = {{"p50_ms", Median(ours) - Median(theirs)},
                                   {"p99_ms", Percentile(ours, 0.99) - Percentile(theirs, 0.99)}};
 }
 
@@ -282,7 +281,8 @@ Status MeasureStarts(const Options& options, Report* report) {
     report->extra["starts"][way] = PartFigures(parts);
     if (way == plain) continue;
     for (const std::string kind : {"cold", "warm"}) {
-      Compare(kind + " start, " + way, plain, parts.at(kind), ways[plain][kind], report);
+      Compare(kind + (kind == "cold" ? " start, " : " call, ") + way, plain, parts.at(kind),
+              ways[plain][kind], report);
     }
   }
   report->extra["wrapper"] = PartFigures(wrapper);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -133,12 +134,64 @@ Status PutActions(GatewayProcess* gateway) {
   return gateway->PutAction({"merge", kMerge, hints, 128});
 }
 
-// So that most nodes have containers of an action, and runs compare data and not cold starts.
+// A file whose home is node `i`, written through that node's mount, in the namespace's files.
+Result<std::string> WriteAt(const Options& options, const GatewayProcess& gateway, size_t i,
+                            const std::string& name, uint64_t bytes) {
+  const std::string path = std::string(kMountPath) + "/data/" + name;
+  const std::string first = options.layout.mount(options.layout.nodes[0]);
+  const std::string dir = gateway.OnHost(std::string(kMountPath) + "/data");
+  const std::string here = options.layout.mount(options.layout.nodes[i]) + dir.substr(first.size());
+  std::error_code error;
+  std::filesystem::create_directories(here, error);
+  if (error) return Status::FromErrno(error.value(), "make " + here);
+  if (::setxattr(here.c_str(), "user.f3.class", "ephemeral", 9, 0) != 0) {
+    return Status::FromErrno(errno, "set user.f3.class of " + here);
+  }
+  F3_RETURN_IF_ERROR(WriteSequential(here + "/" + name, bytes, 1 << 20));
+  return path;
+}
+
+json HintsFor(const std::string& path, const char* locality) {
+  return {{"inputs", json::array({path})}, {"locality", locality}};
+}
+
+// So that nodes have containers of an action, and runs compare data and not cold starts: as many
+// calls at once as the policy spreads over the nodes.
 Status WarmUp(const GatewayProcess& gateway, const std::string& action, int at_once) {
   const std::vector<std::function<Status()>> calls(static_cast<size_t>(at_once), [&] {
     return gateway.Invoke(action, {{"warm", kWarmSeconds}}).status();
   });
   return AllAtOnce(calls);
+}
+
+// For placement by data, which would make them all on one node: `at_once` calls for each node, by
+// an input that is there.
+Status WarmUpByData(const Options& options, const GatewayProcess& gateway,
+                    const std::string& action, int at_once) {
+  std::vector<std::function<Status()>> calls;
+  for (size_t i = 0; i < options.layout.nodes.size(); ++i) {
+    F3_ASSIGN_OR_RETURN(const std::string path,
+                        WriteAt(options, gateway, i, "warm" + std::to_string(i), 4096));
+    const json arguments = {{"warm", kWarmSeconds}, {"__f3", HintsFor(path, "require")}};
+    for (int n = 0; n < at_once; ++n) {
+      calls.emplace_back(
+          [&gateway, &action, arguments] { return gateway.Invoke(action, arguments).status(); });
+    }
+  }
+  return AllAtOnce(calls);
+}
+
+Status WarmUpAll(const Options& options, const Policy& policy) {
+  const int nodes = static_cast<int>(options.layout.nodes.size());
+  const bool by_data = policy.name == "locate";
+  // The first call makes the namespace's directory, which files are written to.
+  F3_RETURN_IF_ERROR(WarmUp(*policy.gateway, "split", by_data ? 1 : 2 * nodes));
+  if (by_data) {
+    F3_RETURN_IF_ERROR(WarmUpByData(options, *policy.gateway, "work", kWorkers));
+    return WarmUpByData(options, *policy.gateway, "merge", 1);
+  }
+  F3_RETURN_IF_ERROR(WarmUp(*policy.gateway, "work", nodes * kWorkers));
+  return WarmUp(*policy.gateway, "merge", 2 * nodes);
 }
 
 bool WasCold(const Answer& answer) {
@@ -207,9 +260,7 @@ Status MeasurePolicies(const Options& options, uint64_t part_bytes, int runs, Re
     F3_ASSIGN_OR_RETURN(policy.gateway,
                         GatewayProcess::Start(options, policy.name, {"--placement", policy.name}));
     F3_RETURN_IF_ERROR(PutActions(policy.gateway.get()));
-    F3_RETURN_IF_ERROR(WarmUp(*policy.gateway, "split", 2 * kWorkers));
-    F3_RETURN_IF_ERROR(WarmUp(*policy.gateway, "work", 3 * kWorkers));
-    F3_RETURN_IF_ERROR(WarmUp(*policy.gateway, "merge", 2 * kWorkers));
+    F3_RETURN_IF_ERROR(WarmUpAll(options, policy));
   }
   for (int run = -kWarmupRuns; run < runs; ++run) {
     for (Policy& policy : policies) {
@@ -234,9 +285,12 @@ Status MeasurePolicies(const Options& options, uint64_t part_bytes, int runs, Re
                                               {"moved_mb_median", Median(policy.moved_mb)},
                                               {"cold_starts", policy.cold_starts},
                                               {"runs", runs}};
-    report->extra["summary"].push_back(
-        "placement " + policy.name + ": " + std::to_string(Median(policy.moved_mb)) + " MB of " +
-        std::to_string(read_mb) + " MB read moved between nodes (median)");
+    char line[160];
+    std::snprintf(
+        line, sizeof(line),
+        "placement %-6s  %8.1f MB moved between nodes (median), of %.1f MB that were read",
+        policy.name.c_str(), Median(policy.moved_mb), read_mb);
+    report->extra["summary"].push_back(line);
     if (policy.name == "locate") continue;
     report->measurements.push_back({"workflow, placed where its data is", "ms",
                                     "placement " + policy.name, policies[0].millis, policy.millis,
@@ -246,27 +300,6 @@ Status MeasurePolicies(const Options& options, uint64_t part_bytes, int runs, Re
 }
 
 // ---- the busy node ----
-
-// A file whose home is node `i`, written through that node's mount, in the namespace's files.
-Result<std::string> WriteAt(const Options& options, const GatewayProcess& gateway, size_t i,
-                            const std::string& name, uint64_t bytes) {
-  const std::string path = std::string(kMountPath) + "/data/" + name;
-  const std::string first = options.layout.mount(options.layout.nodes[0]);
-  const std::string dir = gateway.OnHost(std::string(kMountPath) + "/data");
-  const std::string here = options.layout.mount(options.layout.nodes[i]) + dir.substr(first.size());
-  std::error_code error;
-  std::filesystem::create_directories(here, error);
-  if (error) return Status::FromErrno(error.value(), "make " + here);
-  if (::setxattr(here.c_str(), "user.f3.class", "ephemeral", 9, 0) != 0) {
-    return Status::FromErrno(errno, "set user.f3.class of " + here);
-  }
-  F3_RETURN_IF_ERROR(WriteSequential(here + "/" + name, bytes, 1 << 20));
-  return path;
-}
-
-json HintsFor(const std::string& path, const char* locality) {
-  return {{"inputs", json::array({path})}, {"locality", locality}};
-}
 
 Status AwaitFile(const std::string& path) {
   constexpr int64_t kPatienceMicros = 30'000'000;
@@ -321,12 +354,8 @@ Status MeasureSkew(const Options& options, uint64_t bytes, int runs, Report* rep
                                              std::to_string(kBusyMb * kBusyActivations) + "M"}));
   F3_RETURN_IF_ERROR(PutActions(gateway.get()));
   F3_RETURN_IF_ERROR(gateway->PutAction({"busy", kBusy, {{"class", "ephemeral"}}, kBusyMb}));
-  for (size_t i = 0; i < options.layout.nodes.size(); ++i) {
-    F3_ASSIGN_OR_RETURN(const std::string path,
-                        WriteAt(options, *gateway, i, "warm" + std::to_string(i), 4096));
-    F3_RETURN_IF_ERROR(
-        gateway->Invoke("work", {{"path", path}, {"__f3", HintsFor(path, "require")}}).status());
-  }
+  F3_RETURN_IF_ERROR(WarmUp(*gateway, "split", 1));
+  F3_RETURN_IF_ERROR(WarmUpByData(options, *gateway, "work", 1));
   const char* const kinds[] = {"prefer", "require"};
   std::vector<double> millis[2];
   json chosen = {{"prefer", json::array()}, {"require", json::array()}};
