@@ -23,6 +23,11 @@ double Median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
+double Percentile(std::vector<double> values, double part) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<size_t>(part * static_cast<double>(values.size() - 1) + 0.5)];
+}
+
 double Measurement::Ratio() const {
   double mine = Median(f3), theirs = Median(other);
   if (mine == 0 || theirs == 0) return 0;

@@ -24,6 +24,8 @@ struct Options {
   std::string functions;      // hwalloc: the list of functions
   uint64_t scale = 1;         // hwalloc: of its workloads
   std::function<void(const std::string&)> say = [](const std::string&) {};
+  std::string rootfs;  // faas, locality: root file system of actions
+  int warmup = 0;      // faas: runs before those that count, of small payloads
 };
 
 // One comparison.
@@ -45,6 +47,8 @@ struct Report {
 };
 
 double Median(std::vector<double> values);
+// The value that `part` (0 to 1) of all, at least one, are not above.
+double Percentile(std::vector<double> values, double part);
 
 Result<Report> RunSeq(const Options& options);
 Result<Report> RunRand(const Options& options);
@@ -53,6 +57,8 @@ Result<Report> RunPull(const Options& options);
 Result<Report> RunFollow(const Options& options);
 Result<Report> RunXdt(const Options& options);
 Result<Report> RunPatterns(const Options& options);
+Result<Report> RunFaas(const Options& options);
+Result<Report> RunLocality(const Options& options);
 // What follow's reader process runs: reads `path` to its end, then writes when that was and how
 // many bytes there were to `report`.
 Status ReadToEnd(const std::string& path, const std::string& report);

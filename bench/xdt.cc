@@ -73,12 +73,6 @@ Status OverRedis(RedisClient* sender, RedisClient* receiver, const std::vector<c
   return into->size() == value.size() ? Status() : Status::Corruption("Redis lost bytes");
 }
 
-double Percentile(std::vector<double> values, double part) {
-  std::sort(values.begin(), values.end());
-  const auto at = static_cast<size_t>(part * static_cast<double>(values.size() - 1) + 0.5);
-  return values[at];
-}
-
 std::string SizeName(size_t bytes) {
   if (bytes >= 1'000'000) return std::to_string(bytes / 1'000'000) + " MB";
   return std::to_string(bytes / 1000) + " KB";

@@ -21,9 +21,11 @@ struct BenchOptions {
   std::string dir;
   std::string against;
   std::string functions = "bench/functions/functions.txt";
+  std::string rootfs = "/var/lib/f3/rootfs";
   uint64_t bytes = 0;
   uint64_t runs = 0;
   uint64_t scale = 1;
+  uint64_t warmup = 100;
   bool json = false;
   Settings settings;
 };
@@ -57,6 +59,9 @@ void Print(const bench::Report& report) {
   std::printf("%s", table.ToString().c_str());
   for (const auto& what : report.extra.value("missing", json::array())) {
     std::printf("not measured: %s\n", what.get<std::string>().c_str());
+  }
+  for (const auto& line : report.extra.value("summary", json::array())) {
+    std::printf("%s\n", line.get<std::string>().c_str());
   }
   if (!report.extra.contains("upcalls_per_operation")) return;
   std::printf("\nCalls from the kernel to the agent, per operation:\n");
@@ -97,6 +102,8 @@ Status Run(const BenchOptions& options, Workload workload, const std::string& na
   }
   bench_options.bytes = options.bytes;
   bench_options.against = options.against;
+  bench_options.rootfs = std::filesystem::absolute(options.rootfs).string();
+  bench_options.warmup = static_cast<int>(options.warmup);
   return RunAndPrint(options, bench_options, workload, name);
 }
 
@@ -157,20 +164,37 @@ void AddBench(CLI::App* app, int* exit_code) {
         Entry{"xdt", "A value from function to function by reference, against Redis",
               bench::RunXdt},
         Entry{"patterns", "Scatter, gather and broadcast of values, against Redis",
-              bench::RunPatterns}}) {
+              bench::RunPatterns},
+        Entry{"faas",
+              "What F3 adds to sandboxes' starts; a payload from action to action, in every way",
+              bench::RunFaas},
+        Entry{"locality",
+              "A workflow placed where its data is, against random placement and a hash",
+              bench::RunLocality}}) {
     auto options = std::make_shared<BenchOptions>();
     CLI::App* sub = command->add_subcommand(entry.name, entry.help);
     AddDirFlag(sub, &options->dir);
     options->settings.Bytes("bytes", &options->bytes, 1 << 20, 1ull << 40, "Size of the files");
     options->settings.Number("runs", &options->runs, 1, 1000, "Runs of each side");
+    const std::string name = entry.name;
+    if (name == "faas") {
+      options->settings.Number("warmup", &options->warmup, 0, 10'000,
+                               "Runs of small payloads before those that count (default: 100)");
+    }
     options->settings.AddFlags(sub);
     AddJsonFlag(sub, &options->json);
-    if (std::string(entry.name) == "meta") {
+    if (name == "faas" || name == "locality") {
+      sub->add_option("--rootfs", options->rootfs,
+                      "Root file system of actions, as scripts/make_rootfs.sh makes it")
+          ->type_name("DIR")
+          ->capture_default_str();
+    }
+    if (name == "meta") {
       sub->add_option("--against", options->against,
                       "A directory of another file system to compare with as well")
           ->type_name("DIR");
     }
-    std::string example = std::string("f3 bench ") + entry.name + " --dir /tmp/f3 --json";
+    std::string example = "f3 bench " + name + " --dir /tmp/f3 --json";
     sub->footer("Examples:\n  " + example + "\n      for scripts\n");
     sub->callback([options, entry, exit_code] {
       Status status = options->settings.ApplyFlags();
