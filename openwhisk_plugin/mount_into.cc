@@ -211,7 +211,9 @@ class Child {
                            int report) {
   Outcome outcome;
   ::umask(022);
-  if (::setns(pidfd, CLONE_NEWNS) != 0) {
+  // Its own root and working directory, which only threads of a sanitizer share here, are the
+  // kernel's condition.
+  if (::unshare(CLONE_FS) != 0 || ::setns(pidfd, CLONE_NEWNS) != 0) {
     outcome = {Step::kEnter, 0, errno};
   } else {
     Child child(root, proc);

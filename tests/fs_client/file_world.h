@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <future>
@@ -208,7 +209,7 @@ class World : public meta::IdSource, public meta::OpenView, public meta::NodeVie
   meta::Attr Attr(Ino ino);
   meta::OpenReply Location(Ino ino);
   uint32_t Opens(Ino ino, bool writers);
-  bool exiting = false;
+  std::atomic<bool> exiting = false;
 
   // meta::IdSource, OpenView, NodeView
   Ino NextIno() override;
