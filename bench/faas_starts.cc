@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "bench/faas.h"
-#include "cli/agent_socket.h"
 #include "cli/process.h"
+#include "common/small_file.h"
 #include "openwhisk_plugin/gateway/agent_client.h"
 #include "openwhisk_plugin/gateway/bundle.h"
 #include "openwhisk_plugin/gateway/container.h"
@@ -82,10 +82,10 @@ class Site {
         dir_(options.layout.dir + "/" + name_),
         files_(options.layout.mount(options.layout.nodes[0]) + "/openwhisk/" + name_),
         rootfs_(options.rootfs),
-        sandboxes_(cli::SandboxesOf(options.layout, options.layout.nodes[0])),
+        sandboxes_(options.layout.sandboxes(options.layout.nodes[0])),
         wrapper_((std::filesystem::path(cli::SelfPath()).parent_path() / "f3-runc").string()),
-        agent_(options.layout.nodes[0].name,
-               cli::AgentSocketOf(options.layout, options.layout.nodes[0])) {}
+        agent_(options.layout.nodes[0].name, options.layout.agent_socket(options.layout.nodes[0])) {
+  }
 
   const std::string name_;  // of the namespace too
   const std::string dir_;
@@ -224,7 +224,7 @@ Status WriteTrueBundle(Site* site, const std::string& id) {
   F3_ASSIGN_OR_RETURN(json config, openwhisk::OciConfig(options, site->rootfs()));
   config["process"]["args"] = {"/bin/true"};
   config["root"]["readonly"] = true;
-  return cli::WriteFile(site->bundle() + "/config.json", config.dump());
+  return WriteFile(site->bundle() + "/config.json", config.dump());
 }
 
 Status MeasureWrapper(const Options& options, Site* site, int runs, Parts* parts) {

@@ -13,6 +13,7 @@
 
 #include "cli/process.h"
 #include "common/clock.h"
+#include "common/small_file.h"
 #include "common/unique_fd.h"
 
 namespace f3::bench {
@@ -42,7 +43,7 @@ Result<int> FreePort() {
 
 std::string LastLines(const std::string& file) {
   constexpr size_t kChars = 1000;
-  auto text = cli::ReadFile(file);
+  auto text = ReadFile(file);
   if (!text.ok()) return "";
   return text->size() > kChars ? text->substr(text->size() - kChars) : *text;
 }

@@ -12,6 +12,7 @@
 #include "bench/bench.h"
 #include "cli/process.h"
 #include "common/clock.h"
+#include "common/small_file.h"
 #include "common/unique_fd.h"
 
 namespace f3::bench {
@@ -118,7 +119,7 @@ Status ReadToEnd(const std::string& path, const std::string& report) {
     total += static_cast<uint64_t>(n);
   }
   int64_t now = Clock::Real()->MonotonicMicros();
-  return cli::WriteFile(report, std::to_string(now) + " " + std::to_string(total) + "\n");
+  return WriteFile(report, std::to_string(now) + " " + std::to_string(total) + "\n");
 }
 
 Result<Report> RunFollow(const Options& options) {
@@ -159,7 +160,7 @@ Result<Report> RunFollow(const Options& options) {
     Status ended = WaitForExit(pid, kPatienceMicros);
     F3_RETURN_IF_ERROR(status);
     F3_RETURN_IF_ERROR(ended);
-    F3_ASSIGN_OR_RETURN(std::string text, cli::ReadFile(report));
+    F3_ASSIGN_OR_RETURN(std::string text, ReadFile(report));
     ReaderReport read;
     std::istringstream(text) >> read.end_micros >> read.bytes;
     if (read.bytes != bytes) {

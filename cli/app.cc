@@ -8,7 +8,6 @@
 #include <memory>
 #include <sstream>
 
-#include "cli/attach_command.h"
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
 #include "cli/settings.h"

@@ -1,13 +1,11 @@
 // f3 attach and f3 detach: F3 in a container, by hand or from a platform's scripts.
-#include "cli/attach_command.h"
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "cli/agent_socket.h"
+#include "cli/cluster.h"
 #include "cli/commands.h"
 #include "cli/table.h"
 #include "openwhisk_plugin/agent_client.h"
@@ -33,7 +31,7 @@ Result<std::string> FindAgent(const Where& where) {
   if (node == nullptr) {
     return Status::NotFound("the cluster at " + layout.dir + " has no node \"" + where.node + "\"");
   }
-  return AgentSocketOf(layout, *node);
+  return layout.agent_socket(*node);
 }
 
 struct AttachArgs {

@@ -1,18 +1,11 @@
 #include "cli/cluster.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
-#include "cli/agent_socket.h"
 #include "cli/settings.h"
-#include "common/unique_fd.h"
+#include "common/small_file.h"
 
 namespace f3::cli {
 namespace {
@@ -125,8 +118,8 @@ Status ClusterLayout::WriteDaemonConfigs() const {
             "\nmemory_dir = " + Quote(memory(node)) + "\nmemory = " + std::to_string(memory_bytes) +
             "\ndurable = " + Quote(dir + "/durable") +
             "\ncontrol = " + Quote(run(node.name + ".sock")) +
-            "\nagent_socket = " + Quote(AgentSocketOf(*this, node)) +
-            "\nsandboxes = " + Quote(SandboxesOf(*this, node)) + "\n";
+            "\nagent_socket = " + Quote(agent_socket(node)) +
+            "\nsandboxes = " + Quote(sandboxes(node)) + "\n";
     if (disk_bytes > 0) text += "disk = " + std::to_string(disk_bytes) + "\n";
     if (delay_micros > 0) text += "delay = \"" + std::to_string(delay_micros) + "us\"\n";
     text += "\n[[mount]]\nvolume = \"default\"\ndir = " + Quote(mount(node)) +
@@ -151,30 +144,6 @@ ClusterLayout PlanCluster(const std::string& dir, int nodes, bool namespaces) {
     layout.nodes.push_back(node);
   }
   return layout;
-}
-
-Status WriteFile(const std::string& path, const std::string& text) {
-  std::string temporary = path + ".new";
-  {
-    UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (!fd.valid()) return Status::FromErrno(errno, "create " + temporary);
-    size_t done = 0;
-    while (done < text.size()) {
-      ssize_t n = ::write(fd.get(), text.data() + done, text.size() - done);
-      if (n < 0) return Status::FromErrno(errno, "write " + temporary);
-      done += static_cast<size_t>(n);
-    }
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    return Status::FromErrno(errno, "rename " + temporary);
-  }
-  return Status();
-}
-
-Result<std::string> ReadFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return Status::NotFound("cannot read " + path);
-  return std::string((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
 }
 
 std::string ClusterDir(const std::string& flag) {

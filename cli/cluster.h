@@ -39,6 +39,9 @@ struct ClusterLayout {
   std::string mount(const ClusterNode& node) const { return dir + "/" + node.name; }
   std::string state(const ClusterNode& node) const { return dir + "/state/" + node.name; }
   std::string memory(const ClusterNode& node) const { return state(node) + "/memory"; }
+  // Of the agent's local API, and of its sandboxes.
+  std::string agent_socket(const ClusterNode& node) const { return run(node.name + "-agent.sock"); }
+  std::string sandboxes(const ClusterNode& node) const { return state(node) + "/sandboxes"; }
   const ClusterNode* Find(const std::string& name) const;
 
   std::string ToToml() const;
@@ -54,10 +57,6 @@ struct ClusterLayout {
 ClusterLayout PlanCluster(const std::string& dir, int nodes, bool namespaces);
 // Six hexadecimal digits that depend on `text`.
 std::string ShortHash(const std::string& text);
-
-// Writes a file and renames it into place. Mode 0644.
-Status WriteFile(const std::string& path, const std::string& text);
-Result<std::string> ReadFile(const std::string& path);
 
 // The directory that a command works on: `flag`, else $F3_DIR, else /var/lib/f3; absolute, links
 // resolved as far as the path exists.

@@ -34,6 +34,8 @@ void AddGet(CLI::App* app, int* exit_code);
 void AddRef(CLI::App* app, int* exit_code);
 void AddBench(CLI::App* app, int* exit_code);
 void AddHwalloc(CLI::App* app, int* exit_code);
+void AddAttach(CLI::App* app, int* exit_code);
+void AddDetach(CLI::App* app, int* exit_code);
 void AddGateway(CLI::App* app, int* exit_code);
 void AddHelp(CLI::App* app, int* exit_code);
 

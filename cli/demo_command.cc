@@ -20,6 +20,7 @@
 #include "cli/table.h"
 #include "common/clock.h"
 #include "common/mutex.h"
+#include "common/small_file.h"
 #include "common/units.h"
 
 namespace f3::cli {

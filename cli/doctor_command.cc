@@ -15,7 +15,6 @@
 #include <memory>
 #include <set>
 
-#include "cli/agent_socket.h"
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
 #include "cli/inspect.h"
@@ -281,7 +280,7 @@ void Doctor::Sandboxes() {
   auto layout = ClusterLayout::Load(dir_);
   const std::vector<ClusterNode> none;
   for (const auto& node : layout.ok() ? layout->nodes : none) {
-    const std::string sandboxes = SandboxesOf(*layout, node);
+    const std::string sandboxes = layout->sandboxes(node);
     for (const auto& id : openwhisk::ListSandboxDirs(sandboxes)) {
       auto note = openwhisk::ReadNote(sandboxes + "/" + id);
       if (note.status().Is(Code::kNotFound)) continue;  // nobody has attached it

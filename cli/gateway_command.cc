@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <memory>
 
-#include "cli/agent_socket.h"
 #include "cli/cluster.h"
 #include "cli/commands.h"
 #include "cli/daemon.h"
@@ -137,7 +136,7 @@ Status GatewayConfig::FillNodes() {
   if (nodes.empty()) {
     F3_ASSIGN_OR_RETURN(ClusterLayout layout, ClusterLayout::Load(ClusterDir(dir)));
     for (const auto& node : layout.nodes) {
-      nodes.push_back({node.name, AgentSocketOf(layout, node), SandboxesOf(layout, node)});
+      nodes.push_back({node.name, layout.agent_socket(node), layout.sandboxes(node)});
     }
     if (data.empty()) data = layout.dir + "/gateway";
   }

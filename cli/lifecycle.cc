@@ -11,7 +11,6 @@
 #include <map>
 #include <thread>
 
-#include "cli/agent_socket.h"
 #include "cli/control.h"
 #include "cli/mounts.h"
 #include "cli/network.h"
@@ -220,7 +219,7 @@ Status ReleaseSystem(const ClusterLayout& layout, bool keep_data, const Say& say
   say("unmounting");
   for (const auto& node : layout.nodes) {
     // What an agent that was killed has left in containers.
-    keep(openwhisk::ReleaseSandboxes(SandboxesOf(layout, node)));
+    keep(openwhisk::ReleaseSandboxes(layout.sandboxes(node)));
     keep(Detach(layout.mount(node), "fuse"));
     if (MountAt(layout.memory(node)).type != "tmpfs") continue;
     if (keep_data) {
@@ -239,7 +238,7 @@ Status ReleaseSystem(const ClusterLayout& layout, bool keep_data, const Say& say
   std::vector<std::string> names = {"supervise", "meta"};
   for (const auto& node : layout.nodes) {
     names.push_back(node.name);
-    fs::remove(AgentSocketOf(layout, node), error);
+    fs::remove(layout.agent_socket(node), error);
   }
   for (const auto& name : names) {
     fs::remove(layout.run(name + ".sock"), error);

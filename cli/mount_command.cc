@@ -23,6 +23,7 @@
 #include "cli/progress.h"
 #include "cli/target.h"
 #include "common/clock.h"
+#include "common/small_file.h"
 
 namespace f3::cli {
 namespace {

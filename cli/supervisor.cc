@@ -15,6 +15,7 @@
 #include "cli/process.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/small_file.h"
 
 namespace f3::cli {
 namespace {

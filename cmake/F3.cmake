@@ -1,4 +1,4 @@
-# Compiler settings and the two functions by which every folder declares its targets.
+# Compiler settings and the functions by which every folder declares its targets.
 
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
@@ -40,6 +40,26 @@ function(f3_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC f3_options ${ARG_LINKS})
+endfunction()
+
+# f3_proto_library(NAME file.proto...): messages and gRPC services of this folder. Apart from
+# f3_library, because generated code is not compiled with our warnings.
+find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
+function(f3_proto_library name)
+  set(generated)
+  foreach(proto ${ARGN})
+    string(REGEX REPLACE "\\.proto$" "" stem ${CMAKE_CURRENT_BINARY_DIR}/${proto})
+    list(APPEND generated ${stem}.pb.cc ${stem}.pb.h ${stem}.grpc.pb.cc ${stem}.grpc.pb.h)
+  endforeach()
+  list(TRANSFORM ARGN PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/ OUTPUT_VARIABLE protos)
+  add_custom_command(
+    OUTPUT ${generated}
+    COMMAND protobuf::protoc --proto_path=${CMAKE_SOURCE_DIR} --cpp_out=${CMAKE_BINARY_DIR}
+            --grpc_out=${CMAKE_BINARY_DIR} --plugin=protoc-gen-grpc=${GRPC_CPP_PLUGIN} ${protos}
+    DEPENDS ${protos})
+  add_library(${name} STATIC ${generated})
+  target_include_directories(${name} PUBLIC ${CMAKE_BINARY_DIR})
+  target_link_libraries(${name} PUBLIC protobuf::libprotobuf PkgConfig::GRPC)
 endfunction()
 
 # Builds every unit test and nothing that no test needs.

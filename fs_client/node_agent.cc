@@ -94,6 +94,8 @@ class Agent : public NodeAgent, public meta::SessionListener {
   Status Connect();
   Status OpenBroker();
   std::vector<SessionRef> Sessions();
+  // Every mount but `except_mount`; numbers begin with 1.
+  void TellMounts(const meta::Invalidate& invalidate, std::function<void()> done);
   void MountEnded(const std::string& dir);
   void Keep();
   void StopKeeper();
@@ -219,16 +221,8 @@ Status Agent::Open() {
     meta::Invalidate invalidate;
     invalidate.add_items()->set_ino(ino);
     invalidate.mutable_items(0)->set_attr(true);
-    std::vector<SessionRef> sessions = Sessions();
-    auto part = AfterAll(sessions.size() + 1, std::move(done));
-    for (const SessionRef& session : sessions) {
-      if (session.get() == except) {
-        part();
-      } else {
-        session->OnInvalidate(invalidate, part);
-      }
-    }
-    part();
+    if (except != nullptr) invalidate.set_except_mount(except->number());
+    TellMounts(invalidate, std::move(done));
   };
   files_ = FileManager::Create(files);
   ready_files_ = files_.get();
@@ -429,20 +423,26 @@ Status Agent::Stop() {
   return status;
 }
 
-void Agent::OnInvalidate(const meta::Invalidate& invalidate, std::function<void()> done) {
+void Agent::TellMounts(const meta::Invalidate& invalidate, std::function<void()> done) {
   std::vector<SessionRef> sessions = Sessions();
   auto part = AfterAll(sessions.size() + 1, std::move(done));
-  const bool own = invalidate.except_mount() != 0;
   for (const SessionRef& session : sessions) {
-    if (own && session->number() == invalidate.except_mount()) {
+    if (session->number() == invalidate.except_mount()) {
       part();
     } else {
       session->OnInvalidate(invalidate, part);
     }
   }
+  part();
+}
+
+void Agent::OnInvalidate(const meta::Invalidate& invalidate, std::function<void()> done) {
+  auto part = AfterAll(2, std::move(done));
+  TellMounts(invalidate, part);
+  // What this session changes itself is here as it is.
+  FileManager* files = invalidate.except_mount() == 0 ? ready_files_.load() : nullptr;
   for (const auto& item : invalidate.items()) {
-    FileManager* files = ready_files_;
-    if (!own && item.data() && files != nullptr) files->OnContentInvalidated(item.ino());
+    if (item.data() && files != nullptr) files->OnContentInvalidated(item.ino());
   }
   part();
 }

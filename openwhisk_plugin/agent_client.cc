@@ -53,29 +53,43 @@ grpc::Status ToGrpc(const Status& status) {
   }
 }
 
-Status FromGrpc(const grpc::Status& status, const std::string& socket) {
-  const std::string& message = status.error_message();
-  switch (status.error_code()) {
+Code CodeOf(grpc::StatusCode code) {
+  switch (code) {
     case grpc::StatusCode::OK:
-      return Status();
+      return Code::kOk;
     case grpc::StatusCode::INVALID_ARGUMENT:
-      return Status::InvalidArgument(message);
+      return Code::kInvalidArgument;
     case grpc::StatusCode::PERMISSION_DENIED:
-      return Status::NotPermitted(message);
+      return Code::kNotPermitted;
     case grpc::StatusCode::NOT_FOUND:
-      return Status::NotFound(message);
+      return Code::kNotFound;
     case grpc::StatusCode::ALREADY_EXISTS:
-      return Status::Exists(message);
+      return Code::kExists;
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return Status::Again(message);
+      return Code::kAgain;
     case grpc::StatusCode::FAILED_PRECONDITION:
-      return Status::NotSupported(message);
+      return Code::kNotSupported;
     case grpc::StatusCode::UNAVAILABLE:
-      return Status::Unavailable("the agent at " + socket + ": " + message);
+      return Code::kUnavailable;
     case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return Status::Timeout("the agent at " + socket + ": " + message);
+      return Code::kTimeout;
     default:
-      return Status::Internal("the agent at " + socket + ": " + message);
+      return Code::kInternal;
+  }
+}
+
+Status FromGrpc(const grpc::Status& status, const std::string& socket) {
+  const Code code = CodeOf(status.error_code());
+  const std::string& message = status.error_message();
+  switch (code) {
+    case Code::kOk:
+      return Status();
+    case Code::kUnavailable:
+    case Code::kTimeout:
+    case Code::kInternal:
+      return Status(code, "the agent at " + socket + ": " + message);
+    default:
+      return Status(code, message);
   }
 }
 

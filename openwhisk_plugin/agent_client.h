@@ -22,6 +22,7 @@ void PrepareCall(grpc::ClientContext* context, int64_t timeout_micros = 30'000'0
 // NotFound, Exists, Again (RESOURCE_EXHAUSTED), NotSupported (FAILED_PRECONDITION), Unavailable,
 // Timeout, Internal. `socket` is named when nobody answers there.
 grpc::Status ToGrpc(const Status& status);
+Code CodeOf(grpc::StatusCode code);
 Status FromGrpc(const grpc::Status& status, const std::string& socket);
 
 }  // namespace f3::openwhisk

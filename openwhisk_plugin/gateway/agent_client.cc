@@ -2,14 +2,15 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <chrono>
 #include <utility>
+
+#include "openwhisk_plugin/agent_client.h"
 
 namespace f3::openwhisk {
 namespace {
 
-constexpr int64_t kCallMillis = 10'000;
-constexpr int64_t kLocateMillis = 2'000;
+constexpr int64_t kCallMicros = 10'000'000;
+constexpr int64_t kLocateMicros = 2'000'000;
 constexpr int kReconnectMillis = 500;
 
 std::shared_ptr<grpc::Channel> Connect(const std::string& socket) {
@@ -21,44 +22,11 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& socket) {
   return grpc::CreateCustomChannel("unix:" + socket, grpc::InsecureChannelCredentials(), arguments);
 }
 
-void SetDeadline(grpc::ClientContext* context, int64_t millis, bool wait_for_ready) {
-  context->set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(millis));
-  context->set_wait_for_ready(wait_for_ready);
-}
-
-Status FromGrpc(const grpc::Status& status, const std::string& node) {
-  if (status.ok()) return Status();
-  Code code = Code::kInternal;
-  switch (status.error_code()) {
-    case grpc::StatusCode::INVALID_ARGUMENT:
-      code = Code::kInvalidArgument;
-      break;
-    case grpc::StatusCode::PERMISSION_DENIED:
-      code = Code::kAccessDenied;
-      break;
-    case grpc::StatusCode::NOT_FOUND:
-      code = Code::kNotFound;
-      break;
-    case grpc::StatusCode::ALREADY_EXISTS:
-      code = Code::kExists;
-      break;
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      code = Code::kAgain;
-      break;
-    case grpc::StatusCode::FAILED_PRECONDITION:
-      code = Code::kNotSupported;
-      break;
-    case grpc::StatusCode::UNAVAILABLE:
-      code = Code::kUnavailable;
-      break;
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      code = Code::kTimeout;
-      break;
-    default:
-      break;
-  }
+Status Told(const grpc::Status& status, const std::string& node) {
+  const Code code = CodeOf(status.error_code());
+  if (code == Code::kOk) return Status();
   // What the user got wrong is told in the agent's words alone.
-  bool of_the_user = code == Code::kInvalidArgument || code == Code::kAccessDenied;
+  const bool of_the_user = code == Code::kInvalidArgument || code == Code::kNotPermitted;
   return Status(code, of_the_user ? status.error_message()
                                   : "the agent of " + node + ": " + status.error_message());
 }
@@ -70,59 +38,61 @@ AgentClient::AgentClient(std::string node, const std::string& socket)
 
 Status AgentClient::Attach(const AttachRequest& request) {
   grpc::ClientContext context;
-  SetDeadline(&context, kCallMillis, true);
+  PrepareCall(&context, kCallMicros);
+  context.set_wait_for_ready(true);
   AttachReply reply;
-  return FromGrpc(stub_->Attach(&context, request, &reply), node_);
+  return Told(stub_->Attach(&context, request, &reply), node_);
 }
 
 Status AgentClient::Update(const UpdateRequest& request) {
   grpc::ClientContext context;
-  SetDeadline(&context, kCallMillis, true);
+  PrepareCall(&context, kCallMicros);
+  context.set_wait_for_ready(true);
   UpdateReply reply;
-  return FromGrpc(stub_->Update(&context, request, &reply), node_);
+  return Told(stub_->Update(&context, request, &reply), node_);
 }
 
 Status AgentClient::Detach(const std::string& container) {
   grpc::ClientContext context;
   // An agent that is away finds out by itself which containers have ended.
-  SetDeadline(&context, kCallMillis, false);
+  PrepareCall(&context, kCallMicros);
   DetachRequest request;
   request.set_container(container);
   DetachReply reply;
-  return FromGrpc(stub_->Detach(&context, request, &reply), node_);
+  return Told(stub_->Detach(&context, request, &reply), node_);
 }
 
 Status AgentClient::EndWorkflow(const std::string& name_space, const std::string& workflow) {
   grpc::ClientContext context;
-  SetDeadline(&context, kCallMillis, false);
+  PrepareCall(&context, kCallMicros);
   EndWorkflowRequest request;
   request.set_namespace_(name_space);
   request.set_workflow(workflow);
   EndWorkflowReply reply;
-  return FromGrpc(stub_->EndWorkflow(&context, request, &reply), node_);
+  return Told(stub_->EndWorkflow(&context, request, &reply), node_);
 }
 
 Status AgentClient::Check(const CheckRequest& request) {
   grpc::ClientContext context;
-  SetDeadline(&context, kLocateMillis, false);
+  PrepareCall(&context, kLocateMicros);
   CheckReply reply;
-  return FromGrpc(stub_->Check(&context, request, &reply), node_);
+  return Told(stub_->Check(&context, request, &reply), node_);
 }
 
 Result<LocateReply> AgentClient::Locate(const LocateRequest& request) {
   grpc::ClientContext context;
-  SetDeadline(&context, kLocateMillis, false);
+  PrepareCall(&context, kLocateMicros);
   LocateReply reply;
-  F3_RETURN_IF_ERROR(FromGrpc(stub_->Locate(&context, request, &reply), node_));
+  F3_RETURN_IF_ERROR(Told(stub_->Locate(&context, request, &reply), node_));
   return reply;
 }
 
 Result<ListReply> AgentClient::List() {
   grpc::ClientContext context;
-  SetDeadline(&context, kLocateMillis, false);
+  PrepareCall(&context, kLocateMicros);
   ListRequest request;
   ListReply reply;
-  F3_RETURN_IF_ERROR(FromGrpc(stub_->List(&context, request, &reply), node_));
+  F3_RETURN_IF_ERROR(Told(stub_->List(&context, request, &reply), node_));
   return reply;
 }
 

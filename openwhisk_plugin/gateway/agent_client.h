@@ -1,7 +1,7 @@
 // AgentClient: calls a node agent's local API (agent.proto) over its Unix socket. Thread-safe.
 //
 // Every call has a deadline. Calls that an activation needs wait for an agent that is being
-// restarted until then. Errors keep the agent's message: InvalidArgument, AccessDenied, NotFound,
+// restarted until then. Errors keep the agent's message: InvalidArgument, NotPermitted, NotFound,
 // Exists, Again (exhausted), NotSupported (failed precondition), Unavailable, Timeout, Internal.
 #ifndef F3_OPENWHISK_PLUGIN_GATEWAY_AGENT_CLIENT_H_
 #define F3_OPENWHISK_PLUGIN_GATEWAY_AGENT_CLIENT_H_

@@ -58,7 +58,7 @@ class Engine {
   Result<std::string> Invoke(Request request, Done done);
 
   // Asks an agent whether the namespace may have these annotations and call hints. What the user
-  // got wrong is InvalidArgument or AccessDenied, and names the field.
+  // got wrong is InvalidArgument or NotPermitted, and names the field.
   Status CheckHints(const std::string& name_space, const nlohmann::json& annotations,
                     const std::string& call_hints);
   const ThrottleLimits& limits() const { return throttle_.limits(); }

@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <set>
 
-#include "cli/agent_socket.h"
 #include "cli/daemon_config.h"
 #include "cli/network.h"
 
@@ -102,8 +101,8 @@ TEST(ClusterLayoutTest, DaemonConfigurationsAreValid) {
   EXPECT_EQ(node.agent.injected_delay_micros, 1500);
   ASSERT_EQ(node.agent.mounts.size(), 1u);
   EXPECT_EQ(node.agent.mounts[0].dir, dir + "/n2");
-  EXPECT_EQ(node.agent_socket, AgentSocketOf(layout, layout.nodes[1]));
-  EXPECT_EQ(node.sandboxes, SandboxesOf(layout, layout.nodes[1]));
+  EXPECT_EQ(node.agent_socket, layout.agent_socket(layout.nodes[1]));
+  EXPECT_EQ(node.sandboxes, layout.sandboxes(layout.nodes[1]));
   std::filesystem::remove_all(dir);
 }
 

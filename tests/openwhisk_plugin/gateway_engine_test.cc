@@ -66,7 +66,8 @@ TEST_F(EngineTest, InitParametersAndTheApiKeyGoWhereTheyShould) {
   EXPECT_EQ(env["__OW_ACTION_NAME"], "/guest/env");
   EXPECT_EQ(env["__OW_API_KEY"], guest_);
   for (const auto& event : world_.events()) {
-    if (event.what == "run") EXPECT_EQ(event.body["value"], (json{{"plain", 1}}));
+    if (event.what != "run") continue;
+    EXPECT_EQ(event.body["value"], (json{{"plain", 1}}));
   }
 }
 

@@ -38,7 +38,8 @@ class GatewayTest : public ::testing::Test {
     world_.Release();
     gateway_.reset();
     for (auto& agent : agents_) {
-      if (agent != nullptr) EXPECT_TRUE(agent->attached().empty()) << "a container is attached";
+      if (agent == nullptr) continue;
+      EXPECT_TRUE(agent->attached().empty()) << "a container is attached";
     }
     EXPECT_EQ(world_.Count("create"), world_.Count("destroy"));
   }
