@@ -312,6 +312,8 @@ class Api(AttachTest):
         self.attach(container)
         os.makedirs(source)
         (source / "a").write_bytes(os.urandom(3_000_000))
+        # A file whose writer has only just closed it is read from there, without a copy.
+        wait_until(lambda: self.c.stat(source / "a")["state"] == "sealed", what="a sealed file")
         mounts = json.dumps({"f3-mounts": [{}], "f3-hints": {"transfer": "prefetch",
                                                              "inputs": ["in/*"]}})
         self.api("Attach", {1: container.id, 2: self.ns, 4: "act", 6: mounts})
