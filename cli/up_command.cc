@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 
 #include "cli/cluster.h"
 #include "cli/commands.h"
@@ -166,6 +167,7 @@ Status Up(UpOptions* options) {
   std::vector<Daemon> living = FindDaemons(dir + "/run");
   bool supervised = std::any_of(living.begin(), living.end(),
                                 [](const Daemon& d) { return d.name == "supervise"; });
+  F3_ASSIGN_OR_RETURN(std::optional<OperationLock> network, OperationLock::AwaitNetwork());
   F3_ASSIGN_OR_RETURN(ClusterLayout layout, Plan(dir, *options, !living.empty()));
   if (supervised && AllUsable(layout)) {
     std::printf("The cluster at %s is already running.\n", dir.c_str());
@@ -181,6 +183,7 @@ Status Up(UpOptions* options) {
   uint64_t step = 0;
   Say say = [&](const std::string& what) { progress.Update(++step, what); };
   Status status = PrepareCluster(layout, say);
+  network.reset();
   if (status.ok()) status = StartSupervisor(layout);
   if (status.ok()) status = AwaitCluster(layout, kUpTimeoutMicros, say);
   if (!status.ok()) {
