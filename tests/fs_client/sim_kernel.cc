@@ -234,6 +234,7 @@ Status SimKernel::TruncateByName(Ino ino, uint64_t size) {
 
 void SimKernel::InvalidateInode(Ino ino, bool data, uint64_t offset, uint64_t length,
                                 std::function<void()> done) {
+  if (before_invalidation) before_invalidation();
   {
     MutexLock lock(mutex_);
     ++invalidations_;
