@@ -94,12 +94,12 @@ Result<ClusterLayout> Plan(const std::string& dir, const UpOptions& options, boo
           " nodes and up only adds; `f3 node drain` first, or destroy it");
     }
     if (running) {
-      bool changed = (options.nodes != 0 && options.nodes != layout.nodes.size()) ||
-                     (options.memory_bytes != 0 && options.memory_bytes != layout.memory_bytes) ||
-                     (options.disk_bytes != 0 && options.disk_bytes != layout.disk_bytes) ||
-                     (options.delay_micros >= 0 && options.delay_micros != layout.delay_micros) ||
-                     (!options.openwhisk_allow.empty() &&
-                      options.openwhisk_allow != layout.openwhisk_allow);
+      bool changed =
+          (options.nodes != 0 && options.nodes != layout.nodes.size()) ||
+          (options.memory_bytes != 0 && options.memory_bytes != layout.memory_bytes) ||
+          (options.disk_bytes != 0 && options.disk_bytes != layout.disk_bytes) ||
+          (options.delay_micros >= 0 && options.delay_micros != layout.delay_micros) ||
+          (!options.openwhisk_allow.empty() && options.openwhisk_allow != layout.openwhisk_allow);
       if (changed) {
         return Status::InvalidArgument("the cluster runs with other settings; `f3 down` first");
       }

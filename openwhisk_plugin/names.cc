@@ -29,8 +29,9 @@ Status CheckContainer(std::string_view id) {
 
 Status CheckNamespace(std::string_view name) {
   if (IsEntityName(name) && name.size() <= kMaxDirectoryBytes) return Status();
-  return Wrong("namespace", name,
-               "1 to 255 of A-Z a-z 0-9 _ @ . & - and blanks, beginning with a letter, a digit or _");
+  return Wrong(
+      "namespace", name,
+      "1 to 255 of A-Z a-z 0-9 _ @ . & - and blanks, beginning with a letter, a digit or _");
 }
 
 Status CheckAction(std::string_view name) {
@@ -44,8 +45,9 @@ Status CheckAction(std::string_view name) {
 }
 
 Status CheckActivation(std::string_view field, std::string_view id) {
-  const bool good = id.size() <= kMaxIdBytes &&
-                    std::all_of(id.begin(), id.end(), [](char c) { return IsWordCharacter(c) || c == '-'; });
+  const bool good = id.size() <= kMaxIdBytes && std::all_of(id.begin(), id.end(), [](char c) {
+                      return IsWordCharacter(c) || c == '-';
+                    });
   return good ? Status() : Wrong(field, id, "at most 128 of A-Z a-z 0-9 _ -");
 }
 

@@ -1,6 +1,6 @@
-// The subdirectories that an object tier and a durable store spread their files over, by inode number.
-// Few: they are made and listed at every start, and the file systems below keep large directories
-// well. More than one, since adding a name takes the directory's lock. Pure.
+// The subdirectories that an object tier and a durable store spread their files over, by inode
+// number. Few: they are made and listed at every start, and the file systems below keep large
+// directories well. More than one, since adding a name takes the directory's lock. Pure.
 #ifndef F3_STORAGE_NODES_FAN_OUT_H_
 #define F3_STORAGE_NODES_FAN_OUT_H_
 
