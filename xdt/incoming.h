@@ -23,6 +23,8 @@ class Incoming : public std::enable_shared_from_this<Incoming> {
  public:
   // How many bytes are here, from the start. Or why there will be no more.
   using Ready = std::function<void(Result<uint64_t>)>;
+  // For Await: until it is complete or has failed, which it does at some time.
+  static constexpr int64_t kNever = INT64_MAX;
 
   // Of `bytes` bytes; memory is allocated here. `timers` outlives it.
   static Result<std::shared_ptr<Incoming>> Create(uint64_t bytes, BufferPool::Share share,
@@ -46,6 +48,8 @@ class Incoming : public std::enable_shared_from_this<Incoming> {
 
   // Readers: when the last has left, nobody waits for the rest.
   void AddReader() { ++readers_; }
+  // False, and nothing done, when there is no reader: it may be about to end.
+  bool AddReaderToOthers();
   void RemoveReader() { --readers_; }
   bool abandoned() const { return readers_ == 0; }
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <climits>
 #include <functional>
 #include <map>
 #include <memory>
@@ -64,13 +65,13 @@ class Directory : public NodeDirectory {
   std::map<NodeId, Peer> peers_ F3_GUARDED_BY(mutex_);
 };
 
-// Between the engine and a broker that may be made anew; can refuse, or lose, answers.
+// Between the engine and a broker that may be made anew; can lose requests and answers.
 class Gate : public RequestHandler {
  public:
   void Set(Broker* broker) { broker_ = broker; }
   void HandleRead(const ReadRequest& request, std::span<std::byte> into, int64_t deadline,
                   ReadDone done) override {
-    ++reads;
+    if (++reads > serve_reads) return done(Status::PeerUnreachable("the request is lost"));
     auto answered = [this, done = std::move(done)](Result<ReadResult> result) {
       if (result.ok() && lose_reads > 0) {
         --lose_reads;
@@ -89,6 +90,8 @@ class Gate : public RequestHandler {
   }
   std::atomic<int> reads{0};
   std::atomic<int> lose_reads{0};
+  // All reads but the first so many do not come to the broker.
+  std::atomic<int> serve_reads{INT_MAX};
 
  private:
   std::atomic<Broker*> broker_{nullptr};
