@@ -376,6 +376,23 @@ TEST_F(BrokerTest, ADescriptorIsPut) {
   EXPECT_TRUE(Eventually([&] { return node.broker->used_bytes() == 0; }));
 }
 
+// The connection that a client has is over by then.
+TEST_F(BrokerTest, ABrokerThatRestartedIsFoundAgainAtOnce) {
+  BrokerNode node(1, &directory_, dir_.path());
+  Client client = node.Client();
+  for (int i = 0; i < 3; ++i) {
+    f3xdt::Buffer held = client.Alloc(kMiB);
+    f3xdt::View view = client.Get(client.Put(Pattern(kMiB)));
+    node.Restart();
+    std::string reference;
+    EXPECT_EQ(CodeOf([&] { reference = client.Put(Pattern(kMiB)); }), 0) << xdt_last_message();
+    EXPECT_TRUE(client.Get(reference).text() == Pattern(kMiB));
+    // What belonged to the old one says so; what was read stays.
+    EXPECT_EQ(CodeOf([&] { client.Put(std::move(held), kMiB); }), XDT_UNAVAILABLE);
+    EXPECT_TRUE(view.text() == Pattern(kMiB));
+  }
+}
+
 TEST_F(BrokerTest, NoBrokerIsAnErrorThatSaysSo) {
   EXPECT_EQ(CodeOf([&] { Client client(dir_ / "nobody"); }), XDT_UNAVAILABLE);
   EXPECT_NE(std::string(xdt_last_message()).find("is the node agent running?"), std::string::npos);
