@@ -15,6 +15,8 @@ namespace {
 constexpr int64_t kTicketMicros = 15'000'000;
 // One request for one piece.
 constexpr int64_t kRequestMicros = 5'000'000;
+// The same of a node that has a copy: the owner is there to be asked instead.
+constexpr int64_t kRelayMicros = 2'000'000;
 constexpr int64_t kRetryMicros = 20'000;
 // A stream has no deadline of its own; it ends when nothing has come for so long.
 constexpr int64_t kStallMicros = 30'000'000;
@@ -300,7 +302,7 @@ void Puller::Pull::ReadPiece(size_t piece, std::shared_ptr<hwalloc::Buffer> buff
   request.length = static_cast<uint32_t>(buffer->size());
   const auto into = buffer->span();
   puller_->options_.engine->Read(
-      *peer, request, into, Now() + kRequestMicros,
+      *peer, request, into, Now() + (granted ? kRelayMicros : kRequestMicros),
       [self = shared_from_this(), piece, granted, buffer, into](const Result<ReadResult>& read) {
         if (!read.ok()) return self->OnPieceFailed(piece, granted, read.status());
         self->OnPiece(piece, granted, read, into);

@@ -72,6 +72,7 @@ class Gate : public RequestHandler {
   void HandleRead(const ReadRequest& request, std::span<std::byte> into, int64_t deadline,
                   ReadDone done) override {
     if (++reads > serve_reads) return done(Status::PeerUnreachable("the request is lost"));
+    if (Keep(&done)) return;
     auto answered = [this, done = std::move(done)](Result<ReadResult> result) {
       if (result.ok() && lose_reads > 0) {
         --lose_reads;
@@ -90,11 +91,34 @@ class Gate : public RequestHandler {
   }
   std::atomic<int> reads{0};
   std::atomic<int> lose_reads{0};
+  // From now on reads get no answer; those of Release say that they are late.
+  void Hold() {
+    MutexLock lock(mutex_);
+    holding_ = true;
+  }
+  void Release() {
+    std::vector<ReadDone> held;
+    {
+      MutexLock lock(mutex_);
+      holding_ = false;
+      held.swap(held_);
+    }
+    for (ReadDone& done : held) done(Status::Timeout("the answer comes too late"));
+  }
   // All reads but the first so many do not come to the broker.
   std::atomic<int> serve_reads{INT_MAX};
 
  private:
+  bool Keep(ReadDone* done) {
+    MutexLock lock(mutex_);
+    if (holding_) held_.push_back(std::move(*done));
+    return holding_;
+  }
+
   std::atomic<Broker*> broker_{nullptr};
+  Mutex mutex_;
+  bool holding_ F3_GUARDED_BY(mutex_) = false;
+  std::vector<ReadDone> held_ F3_GUARDED_BY(mutex_);
 };
 
 struct BrokerNode {
@@ -123,6 +147,7 @@ struct BrokerNode {
     Start();
   }
   ~BrokerNode() {
+    gate.Release();
     broker->Shutdown();
     engine->Shutdown();
   }

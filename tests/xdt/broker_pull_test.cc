@@ -284,6 +284,23 @@ TEST_F(PullTest, AHolderWithoutItsCopyIsPassedOver) {
   EXPECT_EQ(CodeOf([&] { three.Client().Get(reference); }), XDT_REF_EXHAUSTED);
 }
 
+// A node that was named as a holder was frozen: the owner serves instead, in time.
+TEST_F(PullTest, AHolderThatIsSilentIsPassedOver) {
+  BrokerNode three(3, &directory_, dir_.path());
+  const std::string value = Pattern(4 * kMiB);
+  const std::string reference = one_.Client().Put(value, Times(5));
+  EXPECT_TRUE(two_.Client().Get(reference).text() == value);
+  const int before = two_.gate.reads;
+  two_.gate.Hold();
+  for (int i = 0; i < 4; ++i) {
+    std::string got;
+    EXPECT_EQ(CodeOf([&] { got = three.Client().Get(reference, 4500).text(); }), 0) << i;
+    EXPECT_TRUE(got == value) << i;
+    three.Restart();  // forgets its copy
+  }
+  EXPECT_GT(two_.gate.reads, before) << "the silent one was never asked";
+}
+
 // Brokers that leave their values behind when they shut down.
 class DrainTest : public BrokerTest {
  protected:
