@@ -20,9 +20,9 @@ Incoming::Incoming(std::unique_ptr<SharedBuffer> buffer, std::span<std::byte> ma
       pieces_((bytes + kPieceBytes - 1) / kPieceBytes),
       timers_(timers),
       fd_(buffer->fd()),
+      share_(std::move(share)),
       buffer_(std::move(buffer)),
       mapping_(mapping),
-      share_(std::move(share)),
       here_(pieces_),
       left_(pieces_) {}
 

@@ -69,10 +69,10 @@ class Incoming : public std::enable_shared_from_this<Incoming> {
   std::atomic<int> readers_{0};
   int fd_ = -1;
 
-  mutable Mutex mutex_;  // leaf
+  mutable Mutex mutex_;                            // leaf
+  BufferPool::Share share_ F3_GUARDED_BY(mutex_);  // given back when the memory is free
   std::unique_ptr<SharedBuffer> buffer_ F3_GUARDED_BY(mutex_);
   std::span<std::byte> mapping_;  // until complete; pieces do not overlap
-  BufferPool::Share share_ F3_GUARDED_BY(mutex_);
   std::vector<bool> here_ F3_GUARDED_BY(mutex_);
   size_t left_ F3_GUARDED_BY(mutex_);
   size_t first_missing_ F3_GUARDED_BY(mutex_) = 0;

@@ -159,7 +159,9 @@ void Puller::Pull::Follow(const IncomingRef& joined) {
 }
 
 void Puller::Pull::Reserve() {
-  const uint64_t bytes = want_.reference.length + (OnePiece() ? kSmallOverhead : 0);
+  const uint64_t length = want_.reference.length;
+  const uint64_t bytes =
+      length <= XDT_INLINE_BYTES ? length + kSmallOverhead : SharedBuffer::MemoryOf(length);
   auto share = puller_->options_.pool->TryReserve(bytes, want_.account);
   if (share.ok()) return Begin(std::move(share).value());
   if (!share.status().Is(Code::kAgain)) return Finish(share.status());

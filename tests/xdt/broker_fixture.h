@@ -164,7 +164,7 @@ struct BrokerNode {
   // As a node agent that was killed and started again.
   void Restart() {
     broker->Shutdown();
-    auto old = std::move(broker);
+    past.push_back(std::move(broker));
     ++epoch;
     Start();
   }
@@ -179,6 +179,7 @@ struct BrokerNode {
   std::unique_ptr<TransferEngine> engine;
   Broker::Options options;
   std::unique_ptr<Broker> broker;
+  std::vector<std::unique_ptr<Broker>> past;  // the engine may still call them back
 };
 
 // Bytes that depend on `seed`.
