@@ -58,11 +58,14 @@ IncomingRef Puller::JoinCopy(const Reference& reference) {
   MutexLock lock(mutex_);
   auto at = copies_.find({reference.owner, reference.object});
   if (at == copies_.end() || !at->second.incoming->status().ok()) return nullptr;
-  // One that nobody waits for may be about to end.
-  if (at->second.incoming->content() == nullptr && at->second.incoming->abandoned()) return nullptr;
+  IncomingRef incoming = at->second.incoming;
+  if (incoming->content() != nullptr) {
+    incoming->AddReader();
+  } else if (!incoming->AddReaderToOthers()) {
+    return nullptr;
+  }
   at->second.order = next_order_++;
-  at->second.incoming->AddReader();
-  return at->second.incoming;
+  return incoming;
 }
 
 void Puller::KeepCopy(const Reference& reference, const IncomingRef& incoming) {

@@ -8,6 +8,17 @@
 #include <utility>
 
 namespace f3::xdt {
+namespace {
+
+constexpr uint64_t kPageBytes = 4096;
+
+}  // namespace
+
+uint64_t SharedBuffer::MemoryOf(uint64_t bytes) {
+  const uint64_t last = bytes % kPageBytes;
+  if (last == 0 || bytes > UINT64_MAX - kPageBytes) return bytes;
+  return bytes - last + kPageBytes;
+}
 
 Result<std::unique_ptr<SharedBuffer>> SharedBuffer::Create(uint64_t bytes) {
   UniqueFd fd(::memfd_create("f3-xdt", MFD_CLOEXEC | MFD_ALLOW_SEALING));
