@@ -72,7 +72,10 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(const Options& options) 
 }
 
 FuseImpl::FuseImpl(const Options& options)
-    : options_(options), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+    : options_(options),
+      mounted_wall_ns_(options.clock->WallNanos()),
+      references_(std::make_unique<ReferenceDir>(options.references, this)),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 Status FuseImpl::Start() {
   F3_RETURN_IF_ERROR(CheckMountPoint());
@@ -299,7 +302,9 @@ void FuseImpl::ServeOne(std::unique_ptr<RequestBuffer>* buffer, size_t size) {
     init_flags2_ = (words[3] & FUSE_INIT_EXT) != 0 ? words[4] : 0;
     init_unique_ = current.header.unique;
   }
-  if (current.header.opcode == FUSE_TMPFILE) {
+  if (ServeReference(current.header, body, body_size)) {
+    // It was for none of ours.
+  } else if (current.header.opcode == FUSE_TMPFILE) {
     CreateTmpfile(current.header, body, body_size);
   } else {
     fuse_buf request = {};
@@ -335,6 +340,7 @@ void FuseImpl::ReleaseAll() {
     dirs_.clear();
   }
   for (const auto& [handle, direct] : handles) options_.files->Release(handle);
+  references_->ReleaseAll();
 }
 
 void FuseImpl::Unmount() {
