@@ -68,14 +68,14 @@ std::string Puller::Pull::Token(bool granted, int64_t for_micros) const {
   return puller_->options_.keys->SealTicket(want_.text, ticket);
 }
 
-void Puller::Pull::WithPeer(NodeId node, bool ask, std::function<void(const Peer&)> next) {
+void Puller::Pull::WithOwner(bool ask, std::function<void(const Peer&)> next) {
   if (!ask) {
-    if (auto peer = puller_->options_.nodes->Known(node)) return next(*peer);
+    if (auto peer = puller_->KnownOwner(want_)) return next(*peer);
   }
-  auto find = [self = shared_from_this(), node, next = std::move(next)] {
-    auto peer = self->puller_->options_.nodes->Ask(node);
+  auto find = [self = shared_from_this(), next = std::move(next)] {
+    auto peer = self->puller_->options_.nodes->Ask(self->want_.owner);
     if (peer.ok()) return next(*peer);
-    self->RetryOrEnd(peer.status(), [self, node, next] { self->WithPeer(node, true, next); });
+    self->RetryOrEnd(peer.status(), [self, next] { self->WithOwner(true, next); });
   };
   if (!puller_->options_.work->TrySubmit(find)) {
     Finish(Status::Again("the broker has too much to do"));
@@ -111,7 +111,7 @@ void Puller::Pull::Start() {
 }
 
 void Puller::Pull::AskGrant() {
-  WithPeer(want_.owner, false, [self = shared_from_this()](const Peer& peer) {
+  WithOwner(false, [self = shared_from_this()](const Peer& peer) {
     ControlRequest request;
     // The owner may hear of it again only when it is over: a holder, or another getter, serves it.
     request.token =
@@ -206,7 +206,7 @@ void Puller::Pull::Begin(BufferPool::Share share) {
 }
 
 void Puller::Pull::ReadWhole(const std::shared_ptr<BufferPool::Share>& share) {
-  WithPeer(want_.owner, false, [self = shared_from_this(), share](const Peer& peer) {
+  WithOwner(false, [self = shared_from_this(), share](const Peer& peer) {
     const auto again = [self, share] { self->ReadWhole(share); };
     const uint32_t length = static_cast<uint32_t>(self->want_.reference.length);
     auto allocated = self->puller_->options_.buffers->Allocate(std::max<size_t>(length, 1), 0);
@@ -286,14 +286,13 @@ void Puller::Pull::Pump() {
 }
 
 void Puller::Pull::ReadPiece(size_t piece, std::shared_ptr<hwalloc::Buffer> buffer) {
-  NodeId from = want_.owner;
-  bool granted = false;
+  NodeId holder = 0;
   {
     MutexLock lock(mutex_);
-    granted = holder_ != 0;
-    if (granted) from = holder_;
+    holder = holder_;
   }
-  auto peer = puller_->options_.nodes->Known(from);
+  const bool granted = holder != 0;
+  auto peer = granted ? puller_->options_.nodes->Known(holder) : puller_->KnownOwner(want_);
   if (!peer) {
     return OnPieceFailed(piece, granted, Status::WrongEpoch("where the node is is not known yet"));
   }
@@ -386,7 +385,7 @@ void Puller::Pull::TellOwner(bool complete, bool keeps_copy) {
     MutexLock lock(mutex_);
     if (std::exchange(told_, true)) return;
   }
-  auto peer = puller_->options_.nodes->Known(want_.owner);
+  auto peer = puller_->KnownOwner(want_);
   if (!peer || puller_->stopping()) return;  // its ticket ends by itself
   ControlRequest request;
   request.token = Token(false);

@@ -27,8 +27,8 @@ class Puller::Pull : public std::enable_shared_from_this<Puller::Pull> {
   bool Moved() const;
   // A fresh ticket with the reference, good for so long at least.
   std::string Token(bool granted, int64_t for_micros = 0) const;
-  // Finds the peer and calls `next` with it, on any thread.
-  void WithPeer(NodeId node, bool ask, std::function<void(const Peer&)> next);
+  // Finds the owner and calls `next` with it, on any thread.
+  void WithOwner(bool ask, std::function<void(const Peer&)> next);
   // Whether the failure may pass, and then calls `again` a little later. Ends the pull otherwise.
   void RetryOrEnd(const Status& status, std::function<void()> again);
 

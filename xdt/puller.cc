@@ -20,11 +20,18 @@ void Puller::Get(Want want, Done done) {
   std::make_shared<Pull>(this, std::move(want), std::move(done))->Start();
 }
 
+std::optional<Peer> Puller::KnownOwner(const Want& want) const {
+  auto peer = options_.nodes->Known(want.owner);
+  // It has restarted since: nobody is at its old address, which takes a while to find out.
+  const bool old = peer && want.owner == want.reference.owner && peer->epoch < want.reference.epoch;
+  return old ? std::nullopt : peer;
+}
+
 void Puller::Control(ControlOp op, const Want& want,
                      std::function<void(Result<ControlResult>)> done) {
   auto ask = [this, op, want, done = std::move(done)] {
     Result<Peer> peer = Status::Unavailable("where the buffer's node is is not known");
-    if (auto known = options_.nodes->Known(want.owner)) {
+    if (auto known = KnownOwner(want)) {
       peer = *known;
     } else {
       peer = options_.nodes->Ask(want.owner);

@@ -1,6 +1,9 @@
 // A hostile peer on the fabric: it speaks to brokers' transfer engines by hand, with tokens that
 // are guessed, stolen, altered or another's. It gets an error and no byte, and others are served.
+#include <sys/resource.h>
+
 #include <cstring>
+#include <future>
 #include <random>
 
 #include "common/crc32c.h"
@@ -375,6 +378,35 @@ TEST_F(AttackTest, GarbageAndMutatedRequestsHarmNobody) {
     ASSERT_TRUE(stranger_.SendBytes(address, id, 8192));
   }
   ExpectUnharmed();
+}
+
+// Requests whose answers nobody takes: at a port where nobody listens, at an address that leads
+// nowhere, at no address, with an hour of patience. They are soon forgotten.
+TEST_F(AttackTest, AnswersThatNobodyTakesHarmNobody) {
+  const std::string address = owner_.engine->address();
+  for (int i = 0; i < 150; ++i) {
+    RequestMessage request = Read("");
+    request.id = static_cast<uint64_t>(i);
+    request.patience_micros = 3600ll * 1'000'000;
+    request.reply_to = i % 3 == 0   ? "127.0.0.1:" + std::to_string(1 + i)
+                       : i % 3 == 1 ? "10.255.255." + std::to_string(1 + i) + ":9"
+                                    : "nowhere" + std::to_string(i);
+    ASSERT_TRUE(stranger_.Send(address, Encode(request)));
+  }
+  ExpectUnharmed();
+  // Trying for ever would take a processor.
+  const auto spent = [] {
+    rusage used{};
+    ::getrusage(RUSAGE_SELF, &used);
+    return (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1'000'000 + used.ru_utime.tv_usec +
+           used.ru_stime.tv_usec;
+  };
+  EXPECT_TRUE(Eventually([&] {
+    const int64_t before = spent();
+    std::promise<void> never;
+    never.get_future().wait_for(std::chrono::milliseconds(500));
+    return spent() - before < 100'000;
+  }));
 }
 
 // Whoever reaches a requester's port can send answers there. Without its ids and tags they are

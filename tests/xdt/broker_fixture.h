@@ -47,13 +47,24 @@ class Directory : public NodeDirectory {
  public:
   std::optional<Peer> Known(NodeId node) override {
     MutexLock lock(mutex_);
+    auto old = old_.find(node);
+    if (old != old_.end()) return old->second;
     auto at = peers_.find(node);
     if (at == peers_.end()) return std::nullopt;
     return at->second;
   }
   Result<Peer> Ask(NodeId node) override {
+    {
+      MutexLock lock(mutex_);
+      old_.erase(node);
+    }
     if (auto peer = Known(node)) return *peer;
     return Status::NotFound("no such node");
+  }
+  // What is known until somebody asks.
+  void SetOld(NodeId node, const Peer& peer) {
+    MutexLock lock(mutex_);
+    old_[node] = peer;
   }
   void Set(NodeId node, const Peer& peer) {
     MutexLock lock(mutex_);
@@ -63,6 +74,7 @@ class Directory : public NodeDirectory {
  private:
   Mutex mutex_;
   std::map<NodeId, Peer> peers_ F3_GUARDED_BY(mutex_);
+  std::map<NodeId, Peer> old_ F3_GUARDED_BY(mutex_);
 };
 
 // Between the engine and a broker that may be made anew; can lose requests and answers.

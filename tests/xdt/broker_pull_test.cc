@@ -301,6 +301,24 @@ TEST_F(PullTest, AHolderThatIsSilentIsPassedOver) {
   EXPECT_GT(two_.gate.reads, before) << "the silent one was never asked";
 }
 
+// Its old address takes two seconds to find out about; the reference says that it is old.
+TEST_F(PullTest, AnOwnerThatRestartedIsNotLookedForWhereItWas) {
+  const Peer old = {"127.0.0.1:1", one_.epoch};
+  one_.Restart();
+  Client sender = one_.Client();
+  Client receiver = two_.Client();
+  for (const size_t bytes : {size_t{100}, 3 * kMiB}) {
+    for (const uint32_t times : {1, 2}) {
+      const std::string value = Pattern(bytes);
+      const std::string reference = sender.Put(value, Times(times));
+      directory_.SetOld(one_.id, old);
+      EXPECT_EQ(CodeOf([&] { EXPECT_TRUE(receiver.Get(reference, 1500).text() == value); }), 0);
+      directory_.SetOld(one_.id, old);
+      EXPECT_EQ(CodeOf([&] { receiver.Delete(sender.Put(value), 1500); }), 0);
+    }
+  }
+}
+
 // Brokers that leave their values behind when they shut down.
 class DrainTest : public BrokerTest {
  protected:
