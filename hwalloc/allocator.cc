@@ -17,21 +17,13 @@ void* NoMemory() {
   return nullptr;
 }
 
-// A slot of any class; `*zero` is set when it is known to be zero.
-void* AllocateClass(uint32_t index, bool* zero) {
+// `bytes` above the hardware's, at a multiple of 16; `*zero` is set when they read as zero.
+void* AllocateAbove(size_t bytes, bool* zero) {
+  if (bytes > kMaxMediumBytes) return AllocateLarge(bytes, 16, zero);
+  if (bytes > kMaxClassBytes) return AllocateMediumFromThread(bytes, 16, zero);
+  uint32_t index = SoftwareClassOf(bytes);
   void* p = t_heap->TryAllocate(index);
-  if (p == nullptr) p = AllocateFromThread(index);
-  if (index < kZeroTrackedClass || p == nullptr || t_heap == &g_ended_thread) return p;
-  // Every slot of these classes comes through here, the lowest free one first. (Of the late heap,
-  // which several threads use, nothing is known.)
-  ArenaHeader* arena = ArenaOf(p);
-  auto offset = static_cast<uint32_t>(static_cast<char*>(p) - arena->base());
-  uint32_t slot = (offset - arena->first_slot) / SlotBytes(index);
-  if (slot >= arena->zero_from) {
-    *zero = true;
-    arena->zero_from = static_cast<uint16_t>(slot + 1);
-  }
-  return p;
+  return p != nullptr ? p : AllocateFromThread(index);
 }
 
 // A unit in which something may be allocated, or the end of the process.
@@ -52,6 +44,7 @@ void CheckIsSlot(const void* p) {
 
 size_t UsableBytes(const Unit* unit, const void* p) {
   if (unit->kind == UnitKind::kArena) return SlotBytes(unit->class_index);
+  if (unit->kind == UnitKind::kMedium) return MediumUsable(p);
   return LargeOf(p)->usable_bytes;
 }
 
@@ -59,7 +52,7 @@ size_t UsableBytes(const Unit* unit, const void* p) {
 // it is used.
 void* Move(void* p, size_t old_bytes, size_t bytes) {
   void* moved = nullptr;
-  if (bytes > kMaxClassBytes && !IsDebug()) {
+  if (bytes > kMaxMediumBytes && !IsDebug()) {
     bool zero = false;
     moved = AllocateLarge(bytes, 16, &zero, bytes > old_bytes ? bytes / 4 : 0);
     if (moved == nullptr) return NoMemory();
@@ -81,10 +74,8 @@ void* AllocateRest(size_t bytes) {
     p = DebugAllocate(bytes, 16, false);
   } else if (bytes <= kMaxHardwareBytes) {
     p = AllocateFromThread(kMallocClasses[(bytes + kClassStep - 1) / kClassStep]);
-  } else if (bytes <= kMaxClassBytes) {
-    p = AllocateClass(SoftwareClassOf(bytes), &zero);
   } else {
-    p = AllocateLarge(bytes, 16, &zero);
+    p = AllocateAbove(bytes, &zero);
   }
   return p != nullptr ? p : NoMemory();
 }
@@ -92,13 +83,21 @@ void* AllocateRest(size_t bytes) {
 void FreeRest(void* p) {
   if (p == nullptr) return;
   const Unit* unit = CheckedUnitOf(p, "free of an address that is not allocated");
-  if (unit->owner != nullptr && unit->owner->is_scope) Fatal("free of a scope's memory", p);
+  Heap* owner = OwnerOf(unit, p);
+  if (owner != nullptr && owner->is_scope) Fatal("free of a scope's memory", p);
   int error = errno;
   if (IsDebug()) [[unlikely]] {
     DebugFree(p);
   } else if (unit->kind == UnitKind::kArena) {
     CheckIsSlot(p);
-    unit->owner->FreeRemote(p);
+    owner->FreeRemote(p);
+  } else if (unit->kind == UnitKind::kMedium) {
+    if (MediumUsable(p) == 0) Fatal("free of an address that is not allocated", p);
+    if (owner == t_heap) {
+      owner->FreeMedium(p);
+    } else {
+      owner->FreeRemote(p);
+    }
   } else {
     LargeHeader* large = LargeOf(p);
     if (large->data != p) Fatal("free of an address inside an object", p);
@@ -115,14 +114,7 @@ void* AllocateZeroed(size_t count, size_t bytes) {
     return p != nullptr ? p : NoMemory();
   }
   bool zero = false;
-  void* p = nullptr;
-  if (total <= kMaxHardwareBytes) {
-    p = Allocate(total);
-  } else if (total <= kMaxClassBytes) {
-    p = AllocateClass(SoftwareClassOf(total), &zero);
-  } else {
-    p = AllocateLarge(total, 16, &zero);
-  }
+  void* p = total <= kMaxHardwareBytes ? Allocate(total) : AllocateAbove(total, &zero);
   if (p == nullptr) return NoMemory();
   return zero ? p : std::memset(p, 0, total);
 }
@@ -134,7 +126,10 @@ void* AllocateAligned(size_t alignment, size_t bytes) {
   if (IsDebug()) [[unlikely]] {
     p = DebugAllocate(bytes, alignment, false);
   } else if (index < kClasses) {
-    p = AllocateClass(index, &zero);
+    p = t_heap->TryAllocate(index);
+    if (p == nullptr) p = AllocateFromThread(index);
+  } else if (IsMedium(bytes, alignment)) {
+    p = AllocateMediumFromThread(bytes, alignment, &zero);
   } else {
     p = AllocateLarge(bytes, alignment, &zero);
   }
@@ -152,12 +147,16 @@ void* Reallocate(void* p, size_t bytes) {
     return Move(p, DebugUsableSize(p), bytes);
   }
   size_t usable = UsableBytes(unit, p);
+  bool enough = bytes <= usable && (usable <= 64 || bytes >= usable / 2);
   if (unit->kind == UnitKind::kLarge) {
-    if (bytes > kMaxClassBytes) {
+    if (bytes > kMaxMediumBytes) {
       void* same = ReallocateLarge(LargeOf(p), bytes);
       if (same != nullptr) return same;
     }
-  } else if (bytes <= usable && (usable <= 64 || bytes >= usable / 2)) {
+  } else if (unit->kind == UnitKind::kMedium && MediumOwner(p) == t_heap) {
+    if (bytes > kMaxClassBytes && bytes <= kMaxMediumBytes && t_heap->ResizeMedium(p, bytes))
+      return p;
+  } else if (enough) {
     return p;
   }
   return Move(p, usable, bytes);

@@ -46,12 +46,16 @@ constinit Debug g_debug;
 
 bool IsChecked(const void* p) F3_NO_THREAD_SAFETY_ANALYSIS {
   const Unit* unit = UnitOf(p);
-  return unit->kind == UnitKind::kArena ? unit->owner == &g_debug.heap : unit->checked;
+  return unit->kind == UnitKind::kLarge ? unit->checked : OwnerOf(unit, p) == &g_debug.heap;
 }
 
 Block BlockOf(const void* p) {
   size_t bytes = 0;
-  if (UnitOf(p)->kind == UnitKind::kArena) {
+  UnitKind kind = UnitOf(p)->kind;
+  if (kind == UnitKind::kMedium) {
+    bytes = MediumUsable(p);
+    if (bytes == 0) Fatal("address inside an object", p);
+  } else if (kind == UnitKind::kArena) {
     ArenaHeader* arena = ArenaOf(p);
     auto offset = static_cast<uint32_t>(static_cast<const char*>(p) - arena->base());
     bytes = SlotBytes(arena->class_index);
@@ -97,6 +101,8 @@ void Release(void* p) F3_REQUIRES(g_debug.lock) {
   const Unit* unit = UnitOf(p);
   if (unit->kind == UnitKind::kArena) {
     g_debug.heap.FreeLocal(unit, p);
+  } else if (unit->kind == UnitKind::kMedium) {
+    g_debug.heap.FreeMedium(p);
   } else {
     FreeLarge(LargeOf(p));
   }
@@ -120,6 +126,7 @@ void* TakeBlock(size_t bytes, size_t alignment, bool* zero) F3_REQUIRES(g_debug.
     void* p = g_debug.heap.TryAllocate(index);
     return p != nullptr ? p : g_debug.heap.AllocateSlow(index);
   }
+  if (IsMedium(bytes, alignment)) return g_debug.heap.AllocateMedium(bytes, alignment, zero);
   void* p = AllocateLarge(bytes, alignment, zero);
   if (p != nullptr) UnitOf(p)->checked = true;
   return p;
@@ -154,7 +161,7 @@ void* DebugAllocate(size_t bytes, size_t alignment, bool zero) {
 void DebugFree(void* p) {
   if (!IsChecked(p)) {
     const Unit* unit = UnitOf(p);
-    if (unit->kind == UnitKind::kArena) return unit->owner->FreeRemote(p);
+    if (unit->kind != UnitKind::kLarge) return OwnerOf(unit, p)->FreeRemote(p);
     return FreeLarge(LargeOf(p));
   }
   LockHolder hold(g_debug.lock);
@@ -174,6 +181,7 @@ size_t DebugUsableSize(const void* p) {
   if (IsChecked(p)) return CheckLive(BlockOf(p));
   const Unit* unit = UnitOf(p);
   if (unit->kind == UnitKind::kArena) return SlotBytes(unit->class_index);
+  if (unit->kind == UnitKind::kMedium) return MediumUsable(p);
   return LargeOf(p)->usable_bytes;
 }
 

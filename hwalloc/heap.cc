@@ -120,10 +120,9 @@ void* Heap::AllocateElsewhere(uint32_t index) {
 }
 
 // Has pages faulted in ahead of use, up to `end` at least, in batches that grow with what the class
-// uses, so that little is lost where little is used: none below 128 KiB, at most a third above. The
-// larger classes are left to the program, which may not use all of a block.
+// uses, so that little is lost where little is used: none below 128 KiB, at most a third above.
 void Heap::FaultInWord(uint32_t index, ArenaHeader* arena, uint32_t end) {
-  uint32_t owned = index < kZeroTrackedClass ? owned_[index] : 0;
+  uint32_t owned = owned_[index];
   uint32_t ahead = owned < 3 ? 0 : owned < 5 ? 4 : owned < 9 ? 8 : kUnitBytes / kPageBytes;
   uint32_t ready = arena->ready_pages;
   uint32_t pages = (end + kPageBytes - 1) / kPageBytes;
@@ -141,13 +140,15 @@ ArenaHeader* Heap::FindArena(uint32_t index) {
   return arena;
 }
 
-// Frees an object that bears the mark: unless the program wrote it, the object is free already.
+// Frees an object that bears the mark, or was freed by another thread. An object that was free is
+// found here, and one that only looked so is freed: the mark may be what the program wrote.
 void Heap::FreeMarked(void* p) {
-  const TableEntry& entry = table_[UnitOf(p)->class_index];
+  uint32_t index = UnitOf(p)->class_index;
+  const TableEntry& entry = table_[index];
   for (uint32_t i = 0; i < entry.held_count; ++i) {
     if (entry.held[i] == p) DoubleFree(p);
   }
-  *static_cast<uint64_t*>(p) = kFreedMark;
+  if (index < kHeldClasses) *static_cast<uint64_t*>(p) = kFreedMark;
   FreeInArena(p);
 }
 
@@ -159,7 +160,8 @@ void Heap::ReleaseHeld(uint32_t index) {
 
 // Retires current arenas in which nothing lives: their classes may not need them again.
 void Heap::Reclaim() {
-  for (uint32_t i = 0; i < kClasses; ++i) ReleaseHeld(i);
+  for (uint32_t i = 0; i < kHeldClasses; ++i) ReleaseHeld(i);
+  if (char* base = medium_.DropEmpty()) RetireUnit(base);
   for (uint32_t i = 0; i < kClasses && empty_count_ < kEmptyArenas; ++i) {
     ArenaHeader* arena = current_[i];
     if (arena == nullptr) continue;
@@ -168,20 +170,26 @@ void Heap::Reclaim() {
 }
 
 // Of all units the one that costs the process least. It grows only when none is left that has
-// pages: of this heap, of the pool, or of heaps whose threads have ended.
-PagePool::Run Heap::TakeUnit() {
+// pages: of this heap, of the pool, or of heaps whose threads have ended. `clean`: rather one
+// without, because hardly more than a page of it may be needed: all pages of the others would be
+// tied to it.
+PagePool::Run Heap::TakeUnit(bool clean) {
+  if (clean) {
+    PagePool::Run run = Pool().TakeClean();
+    if (run.base != nullptr) return run;
+  }
   if (empty_count_ == 0) {
     PagePool::Run ready = Pool().TakeReady();
     if (ready.base != nullptr) return ready;
     Reclaim();
     CollectWaiting();
   }
-  if (empty_count_ > 0) return PagePool::Run{empty_[--empty_count_]->base(), false};
+  if (empty_count_ > 0) return PagePool::Run{empty_[--empty_count_], false};
   return Pool().Take(1);
 }
 
 ArenaHeader* Heap::NewArena(uint32_t index) {
-  PagePool::Run run = TakeUnit();
+  PagePool::Run run = TakeUnit(owned_[index] == 0);  // the first of its class may stay alone
   if (run.base == nullptr) return nullptr;
   const ArenaLayout& layout = kLayouts[index];
   auto* arena = new (run.base + HeaderOffset(reinterpret_cast<uintptr_t>(run.base))) ArenaHeader;
@@ -193,7 +201,6 @@ ArenaHeader* Heap::NewArena(uint32_t index) {
   arena->live = 0;
   arena->notice = 0;
   arena->ready_pages = run.clean ? 1 : kUnitBytes / kPageBytes;
-  arena->zero_from = static_cast<uint16_t>(run.clean ? 0 : layout.slots);
   arena->bitmap().Fill(layout.slots);
   ++owned_[index];
   ++arena_count_;
@@ -217,10 +224,13 @@ void Heap::Noticed(ArenaHeader* arena) {
 // REQUIRES: nothing lives in it, and it is in no list.
 void Heap::Retire(ArenaHeader* arena) {
   --owned_[arena->class_index];
+  RetireUnit(arena->base());
+}
+
+void Heap::RetireUnit(char* base) {
   --arena_count_;
-  arena->state = ArenaState::kEmpty;
-  *UnitAt(arena->base()) = Unit{};
-  empty_[empty_count_++] = arena;
+  *UnitAt(base) = Unit{};
+  empty_[empty_count_++] = base;
   // A few stay for the next need, the more the larger the heap is; then half of them go together.
   if (empty_count_ >= std::min(kEmptyArenas, 2 + arena_count_ / 32)) GiveEmpty(empty_count_ / 2);
 }
@@ -228,7 +238,7 @@ void Heap::Retire(ArenaHeader* arena) {
 void Heap::GiveEmpty(uint32_t keep) {
   char* bases[kEmptyArenas];
   uint32_t count = 0;
-  while (empty_count_ > keep) bases[count++] = empty_[--empty_count_]->base();
+  while (empty_count_ > keep) bases[count++] = empty_[--empty_count_];
   if (count > 0) Pool().Give(bases, count, 1, NowMillis());
 }
 
@@ -236,7 +246,11 @@ void Heap::Drain() {
   void* p = remote_.exchange(nullptr, std::memory_order_acquire);
   while (p != nullptr) {
     void* next = *static_cast<void**>(p);
-    FreeMarked(p);
+    if (UnitOf(p)->kind == UnitKind::kMedium) {
+      FreeMedium(p);
+    } else {
+      FreeMarked(p);
+    }
     p = next;
   }
 }
@@ -263,6 +277,7 @@ void Heap::Unload(uint32_t index) {
 void Heap::Flush() {
   Drain();
   for (uint32_t i = 0; i < kClasses; ++i) Unload(i);
+  if (char* base = medium_.DropEmpty()) RetireUnit(base);
   GiveEmpty(0);
 }
 
@@ -278,7 +293,24 @@ void Heap::DropAll() {
       }
     }
   }
+  while (char* base = medium_.Drop()) RetireUnit(base);
   GiveEmpty(0);
+}
+
+void* Heap::AllocateMedium(size_t bytes, size_t alignment, bool* zero) {
+  if (has_remote()) Drain();
+  uint32_t granules = GranulesOf(bytes);
+  auto multiple = static_cast<uint32_t>(std::max<size_t>(alignment / kGranuleBytes, 1));
+  if (void* p = medium_.Take(granules, multiple, zero)) return p;
+  PagePool::Run run = TakeUnit(true);  // programs do not use all of a large buffer
+  if (run.base == nullptr) return nullptr;
+  ++arena_count_;
+  medium_.Add(run.base, this, run.clean);
+  return medium_.Take(granules, multiple, zero);
+}
+
+void Heap::FreeMedium(void* p) {
+  if (char* base = medium_.Give(p)) RetireUnit(base);
 }
 
 void Heap::DoubleFree(const void* p) { Fatal("double free", p); }

@@ -8,7 +8,8 @@
 // In front of that, and unlike the hardware, an entry holds the last few objects that were freed.
 // What was in use a moment ago is still in the processor's cache, and neither the arena's header
 // nor its words are touched. For their arenas these objects count as allocated. A mark in the first
-// word of a freed object makes a second free look closer.
+// word of a freed object makes a second free look closer. Larger objects than 256 bytes are neither
+// held nor marked: a program may have pages full of them that it never touches, and so must free.
 //
 // Ownership. A heap belongs to one thread at a time; its arenas belong to it until all their slots
 // are free, then they go back to the page pool, several at a time. When its thread ends, a heap
@@ -28,6 +29,7 @@
 
 #include "hwalloc/arena.h"
 #include "hwalloc/lock.h"
+#include "hwalloc/medium.h"
 #include "hwalloc/page_pool.h"
 #include "hwalloc/size_classes.h"
 #include "hwalloc/unit.h"
@@ -52,7 +54,6 @@ struct ArenaHeader {
   ArenaHeader* next;
   ArenaHeader* previous;
   uint16_t ready_pages;  // from the base: these are there already
-  uint16_t zero_from;  // of classes from kZeroTrackedClass on: the slot from which on all are zero
   ArenaState state;
 
   uint64_t* words() {
@@ -73,6 +74,7 @@ constexpr ArenaLayout LayoutOfClass(uint32_t index) {
 }
 
 constexpr uint32_t kHeldObjects = 4;
+constexpr uint32_t kHeldClasses = ClassOf(256) + 1;
 constexpr uint64_t kFreedMark = 0x6672656564'6f626a;  // unlikely in an object
 
 // One line of the cache.
@@ -107,6 +109,7 @@ class Heap {
     if (uint32_t count = entry.held_count; count != 0) {
       p = entry.held[count - 1];
       entry.held_count = count - 1;
+      *static_cast<uint64_t*>(p) = 0;  // no mark
     } else {
       uint64_t bits = entry.bits;
       if (bits == 0) [[unlikely]]
@@ -114,7 +117,6 @@ class Heap {
       entry.bits = bits & (bits - 1);
       p = entry.first + static_cast<uint64_t>(std::countr_zero(bits)) * entry.bytes;
     }
-    *static_cast<uint64_t*>(p) = 0;  // no mark
     return p;
   }
   // True when the current arena has another word to load.
@@ -127,18 +129,20 @@ class Heap {
 
   // Frees an object of an arena of this heap. REQUIRES: the caller owns the heap.
   void FreeLocal(const Unit* unit, void* p) {
+    uint32_t index = unit->class_index;
+    if (index >= kHeldClasses) return FreeInArena(p);
     auto* mark = static_cast<uint64_t*>(p);
     if (*mark == kFreedMark) [[unlikely]]
       return FreeMarked(p);
     *mark = kFreedMark;
-    TableEntry& entry = table_[unit->class_index];
+    TableEntry& entry = table_[index];
     uint32_t count = entry.held_count;
     if (count == kHeldObjects) return FreeInArena(p);
     entry.held[count] = p;
     entry.held_count = count + 1;
   }
 
-  // Frees an object of an arena of this heap from any thread that does not own the heap.
+  // Frees an object of this heap, of any size, from any thread that does not own the heap.
   void FreeRemote(void* p) {
     void* head = remote_.load(std::memory_order_relaxed);
     do {
@@ -148,6 +152,13 @@ class Heap {
   }
 
   // The rest REQUIRES that the caller owns the heap.
+
+  // A block of `bytes` at a multiple of `alignment`; `*zero` is set when it reads as zero. Null
+  // when the system has no memory. REQUIRES: IsMedium(bytes, alignment).
+  void* AllocateMedium(size_t bytes, size_t alignment, bool* zero);
+  void FreeMedium(void* p);
+  // Makes the block longer or shorter where it is; false when it cannot grow.
+  bool ResizeMedium(void* p, size_t bytes) { return medium_.Resize(p, GranulesOf(bytes)); }
 
   // Takes what other threads freed.
   void Drain();
@@ -175,7 +186,7 @@ class Heap {
   void Load(uint32_t index, ArenaHeader* arena);
   ArenaHeader* FindArena(uint32_t index);
   ArenaHeader* NewArena(uint32_t index);
-  PagePool::Run TakeUnit();
+  PagePool::Run TakeUnit(bool clean);
   void Reclaim();
   void FaultInWord(uint32_t index, ArenaHeader* arena, uint32_t end);
   void Unload(uint32_t index);
@@ -183,6 +194,7 @@ class Heap {
   void MarkAvailable(ArenaHeader* arena);
   void Noticed(ArenaHeader* arena);
   void Retire(ArenaHeader* arena);
+  void RetireUnit(char* base);
   void GiveEmpty(uint32_t keep);
   [[noreturn]] static void DoubleFree(const void* p);
 
@@ -192,9 +204,10 @@ class Heap {
   ArenaList available_[kClasses] = {};
   ArenaList full_[kClasses] = {};
   uint32_t owned_[kClasses] = {};  // arenas of each class
-  ArenaHeader* empty_[kEmptyArenas] = {};
+  MediumArenas medium_;
+  char* empty_[kEmptyArenas] = {};  // units
   uint32_t empty_count_ = 0;
-  uint32_t arena_count_ = 0;          // of all classes, without the empty ones
+  uint32_t arena_count_ = 0;          // of all classes and medium ones, without the empty ones
   std::atomic<uint64_t> loads_ = 0;   // words loaded; written by the owner alone
   std::atomic<uint64_t> arenas_ = 0;  // arenas begun; likewise
 };

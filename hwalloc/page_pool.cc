@@ -194,6 +194,23 @@ PagePool::Run PagePool::TakeReady() {
   return TakeReadyRun(1);
 }
 
+uint32_t PagePool::FindClean(const Region* region) {
+  Bits clean;
+  for (size_t i = 0; i < std::size(clean); ++i) clean[i] = region->free[i] & ~region->ready[i];
+  return FindRun(clean, 1);
+}
+
+PagePool::Run PagePool::TakeClean() {
+  LockHolder hold(lock_);
+  for (Region* region = first_; region != nullptr; region = region->next) {
+    if (region->free_units == region->ready_units) continue;
+    Run run = TakeIn(region, FindClean(region), 1);
+    HoldBound();
+    return run;
+  }
+  return Run{};
+}
+
 PagePool::Run PagePool::Take(uint32_t units) {
   LockHolder hold(lock_);
   demanded_ = true;
@@ -237,6 +254,7 @@ void PagePool::Give(char* const* bases, size_t count, uint32_t units, int64_t no
   LockHolder hold(lock_);
   for (size_t i = 0; i < count; ++i) GiveOne(bases[i], units);
   Decay(now_millis);
+  HoldReady();
 }
 
 // What stayed ready all through the last period was not needed: half of it goes back.
@@ -244,8 +262,18 @@ void PagePool::Decay(int64_t now_millis) {
   if (now_millis < period_end_) return;
   bool first = period_end_ == 0;
   period_end_ = now_millis + kDecayMillis;
+  at_once_ = kAtOnceUnits;
   if (!first) Return(std::min<uint64_t>((least_ready_ + 1) / 2, kDecayUnits));
   least_ready_ = usage_.ready_units;
+}
+
+// Most functions that free much at one time do not need it again, and something else of the process
+// may: what is more than an eighth of what is used goes back at once. One that does need it again
+// pays for a part of every period only.
+void PagePool::HoldReady() {
+  uint64_t bound = std::max<uint64_t>(kReadyUnits, usage_.used_units / 16);
+  if (usage_.ready_units <= bound) return;
+  at_once_ -= Return(std::min(usage_.ready_units - bound, at_once_));
 }
 
 // Ready units that were of no use for what is being taken must not add to the peak.
@@ -308,11 +336,8 @@ void PagePool::Prepare(uint32_t target) {
       LockHolder hold(lock_);
       if (usage_.ready_units >= target) return;
       for (Region* region = first_; region != nullptr && base == nullptr; region = region->next) {
-        Bits clean;
-        for (size_t i = 0; i < std::size(clean); ++i)
-          clean[i] = region->free[i] & ~region->ready[i];
-        uint32_t first = FindRun(clean, 1);
-        if (first == kNone) continue;
+        if (region->free_units == region->ready_units) continue;
+        uint32_t first = FindClean(region);
         uint64_t peak = usage_.peak_units;
         base = TakeIn(region, first, 1).base;
         usage_.peak_units = peak;  // nobody uses it

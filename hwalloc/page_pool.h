@@ -30,7 +30,9 @@ constexpr uint32_t kMaxRunUnits =
     kRegionUnits / 2;  // 16 MiB; larger blocks are mapped by themselves
 constexpr uint32_t kSlackUnits = 16;
 constexpr int64_t kDecayMillis = 250;
-constexpr uint32_t kDecayUnits = 128;  // at most so many are given back at one time
+constexpr uint32_t kDecayUnits = 128;   // at most so many are given back at one time
+constexpr uint32_t kReadyUnits = 2;     // so many are kept in any case
+constexpr uint32_t kAtOnceUnits = 128;  // so many are given back at once in a period
 
 // Bytes at a multiple of 32 MiB, readable, writable and zero, with a table of units (unit.h) from
 // byte 512 on. `bytes` is a multiple of the page size. Null when the system has none.
@@ -65,6 +67,8 @@ class PagePool {
   Run Take(uint32_t units);
   // One unit that is ready, or none at all: the base is null when there is none.
   Run TakeReady();
+  // One unit that is clean, or none at all.
+  Run TakeClean();
   // Gives `count` runs of `units` back, under one lock. `now_millis`: any monotonic clock.
   void Give(char* const* bases, size_t count, uint32_t units, int64_t now_millis);
   // Takes the `more` units behind a run of `units` as well. False when they are not free;
@@ -94,8 +98,10 @@ class PagePool {
   void GiveOne(char* base, uint32_t units) F3_REQUIRES(lock_);
   void Decay(int64_t now_millis) F3_REQUIRES(lock_);
   void HoldBound() F3_REQUIRES(lock_);
+  void HoldReady() F3_REQUIRES(lock_);
   uint64_t Return(uint64_t units) F3_REQUIRES(lock_);
   static uint32_t FindRun(const Bits& bits, uint32_t units);
+  static uint32_t FindClean(const Region* region);  // kNone when it has none
 
   Lock lock_;
   Signal demand_;
@@ -104,6 +110,7 @@ class PagePool {
   Usage usage_ F3_GUARDED_BY(lock_);
   uint64_t least_ready_ F3_GUARDED_BY(lock_) = 0;  // since the period began
   int64_t period_end_ F3_GUARDED_BY(lock_) = 0;
+  uint64_t at_once_ F3_GUARDED_BY(lock_) = kAtOnceUnits;  // still, in this period
   bool demanded_ F3_GUARDED_BY(lock_) = false;
   bool stopped_ F3_GUARDED_BY(lock_) = false;
 };

@@ -147,9 +147,17 @@ const char* Setting(char** environment, const char* name) {
 
 }  // namespace
 
+void* AllocateMediumFromThread(size_t bytes, size_t alignment, bool* zero) {
+  Heap* heap = t_heap == &g_new_thread ? StartThread() : t_heap;
+  if (heap == nullptr) return nullptr;
+  if (heap != &g_ended_thread) [[likely]]
+    return heap->AllocateMedium(bytes, alignment, zero);
+  LockHolder hold(g_late.lock);
+  return g_late.heap.AllocateMedium(bytes, alignment, zero);
+}
+
 void* AllocateFromThread(uint32_t index) {
-  Heap* heap = t_heap;
-  if (heap == &g_new_thread) heap = StartThread();
+  Heap* heap = t_heap == &g_new_thread ? StartThread() : t_heap;
   if (heap == nullptr) return nullptr;
   if (heap != &g_ended_thread) [[likely]]
     return heap->AllocateSlow(index);

@@ -33,6 +33,8 @@ extern __thread Heap* t_heap __attribute__((tls_model("initial-exec")));
 // A slot of class `index` when the table's entry was empty. Null when the system has no memory.
 // REQUIRES: the debug level is off.
 void* AllocateFromThread(uint32_t index);
+// A medium block of the calling thread's heap; as Heap::AllocateMedium.
+void* AllocateMediumFromThread(size_t bytes, size_t alignment, bool* zero);
 
 // Heaps whose threads have ended: takes what others freed meanwhile, and gives back what is empty.
 void CollectWaiting();

@@ -11,6 +11,7 @@
 
 using f3::hwalloc::Heap;
 using f3::hwalloc::LargeHeader;
+using f3::hwalloc::OwnerOf;
 using f3::hwalloc::Unit;
 using f3::hwalloc::UnitKind;
 
@@ -43,11 +44,14 @@ void FreeLargeIn(hwalloc_scope* scope, LargeHeader* header) {
 void* AllocateIn(hwalloc_scope* scope, size_t alignment, size_t bytes) {
   uint32_t index = f3::hwalloc::AlignedClassOf(bytes, alignment);
   void* p = nullptr;
-  if (index == f3::hwalloc::kClasses) {
-    p = AllocateLargeIn(scope, alignment, bytes);
-  } else {
+  if (index < f3::hwalloc::kClasses) {
     p = scope->heap.TryAllocate(index);
     if (p == nullptr) p = scope->heap.AllocateSlow(index);
+  } else if (f3::hwalloc::IsMedium(bytes, alignment)) {
+    bool zero = false;
+    p = scope->heap.AllocateMedium(bytes, alignment, &zero);
+  } else {
+    p = AllocateLargeIn(scope, alignment, bytes);
   }
   if (p == nullptr) errno = ENOMEM;
   return p;
@@ -80,11 +84,13 @@ void* hwalloc_scope_aligned_alloc(hwalloc_scope* scope, size_t alignment, size_t
 void hwalloc_scope_free(hwalloc_scope* scope, void* object) {
   if (object == nullptr) return;
   const Unit* unit = f3::hwalloc::UnitOf(object);
-  if (unit == nullptr || unit->owner != &scope->heap) {
+  if (unit == nullptr || OwnerOf(unit, object) != &scope->heap) {
     f3::hwalloc::Fatal("hwalloc_scope_free of an address that is not of this scope", object);
   }
   if (unit->kind == UnitKind::kArena) {
     scope->heap.FreeLocal(unit, object);
+  } else if (unit->kind == UnitKind::kMedium) {
+    scope->heap.FreeMedium(object);
   } else {
     FreeLargeIn(scope, f3::hwalloc::LargeOf(object));
   }

@@ -1,4 +1,4 @@
-// The classes of the whole allocator: the hardware's 64, then software's own up to 28 KiB.
+// The classes of the whole allocator: the hardware's 64, then software's own up to 2 KiB.
 //
 // malloc has to align what can hold a 16-byte object to 16 bytes, so of the hardware's classes it
 // uses 8 and the multiples of 16; scopes use all of them. The larger classes are four for each
@@ -15,8 +15,8 @@
 
 namespace f3::hwalloc {
 
-constexpr uint32_t kClasses = 87;
-constexpr size_t kMaxClassBytes = 28 * 1024;
+constexpr uint32_t kClasses = 72;
+constexpr size_t kMaxClassBytes = 2048;
 
 // Bytes of a slot of class `index` (0 … kClasses - 1).
 constexpr uint32_t SlotBytes(uint32_t index) {
@@ -27,11 +27,6 @@ constexpr uint32_t SlotBytes(uint32_t index) {
 }
 static_assert(SlotBytes(kHardwareClasses) == 640);
 static_assert(SlotBytes(kClasses - 1) == kMaxClassBytes);
-
-// From this class on it is known of fresh slots that they are zero: clearing them
-// would cost more than the bookkeeping, and have pages that the program may never use.
-constexpr uint32_t kZeroTrackedClass = kHardwareClasses + 7;
-static_assert(SlotBytes(kZeroTrackedClass) == 2048);
 
 // The class for `bytes` (513 … kMaxClassBytes).
 constexpr uint32_t SoftwareClassOf(size_t bytes) {

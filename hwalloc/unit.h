@@ -27,10 +27,12 @@ constexpr uint32_t kRegionUnits = kRegionBytes / kUnitBytes;
 constexpr uint32_t kAddressBits = 47;  // of a program's addresses
 constexpr size_t kRegionSlots = size_t{1} << (kAddressBits - kRegionShift);
 
-enum class UnitKind : uint8_t { kNone, kArena, kLarge };
+enum class UnitKind : uint8_t { kNone, kArena, kMedium, kLarge };
 
 struct Unit {
-  Heap* owner;  // of an arena, or of a scope's large block; null for other large blocks
+  // Of an arena; of a scope's large block. Null for other large blocks, and for medium ones, whose
+  // owner is in their header: free has another way for them.
+  Heap* owner;
   UnitKind kind;
   bool checked;          // of a large block: the debug level made it
   uint16_t class_index;  // of an arena

@@ -1,8 +1,10 @@
 #include "hwalloc/heap.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <set>
 #include <thread>
@@ -154,6 +156,45 @@ TEST_F(HeapTest, DropAllGivesEverythingBackAtOnce) {
   heap_->DropAll();
   EXPECT_EQ(Units(), 0u);
   EXPECT_NE(Take(heap_.get(), kClassOf64), nullptr);
+}
+
+TEST_F(HeapTest, MediumBlocksShareUnitsAndGoBack) {
+  std::vector<void*> blocks;
+  bool zero = false;
+  for (size_t i = 0; i < 200; ++i) {
+    size_t bytes = kMaxClassBytes + 1 + i * 1777 % (kMaxMediumBytes - kMaxClassBytes);
+    void* p = heap_->AllocateMedium(bytes, 16, &zero);
+    ASSERT_NE(p, nullptr);
+    EXPECT_GE(MediumUsable(p), bytes);
+    EXPECT_EQ(MediumOwner(p), heap_.get());
+    std::memset(p, 1, bytes);
+    blocks.push_back(p);
+  }
+  EXPECT_GT(Units(), 40u);
+  // A third by the owner, a third by others, and a third with the heap.
+  for (size_t i = 0; i < blocks.size(); i += 3) heap_->FreeMedium(blocks[i]);
+  std::thread([&] {
+    for (size_t i = 1; i < blocks.size(); i += 3) heap_->FreeRemote(blocks[i]);
+  }).join();
+  heap_->Drain();
+  uint64_t before = Units();
+  for (int i = 0; i < 60; ++i) heap_->AllocateMedium(kMaxClassBytes + 1, 16, &zero);
+  EXPECT_EQ(Units(), before) << "what is free is used before a unit is taken";
+  heap_->DropAll();
+  EXPECT_EQ(Units(), 0u);
+}
+
+TEST_F(HeapTest, FreeingDoesNotTouchPagesThatTheProgramDidNot) {
+  constexpr uint32_t kIndex = ClassOf(512);
+  std::vector<void*> objects;
+  for (uint32_t i = 0; i < LayoutOfClass(kIndex).slots; ++i) {
+    objects.push_back(Take(heap_.get(), kIndex));
+  }
+  char* base = ArenaOf(objects[0])->base();
+  for (void* p : objects) Put(heap_.get(), p);
+  unsigned char pages[kUnitBytes / kPageBytes] = {};
+  ASSERT_EQ(::mincore(base, kUnitBytes, pages), 0);
+  for (size_t i = 1; i < std::size(pages); ++i) EXPECT_EQ(pages[i] & 1, 0) << i;
 }
 
 using HeapDeathTest = HeapTest;

@@ -99,20 +99,58 @@ TEST_F(PagePoolTest, ExtendTakesWhatLiesBehind) {
 }
 
 TEST_F(PagePoolTest, TrimGivesPagesBackAndTheyReadAsZero) {
-  char* base = TakeAndUse(8);
-  EXPECT_EQ(ResidentPages(base, 8 * kUnitBytes), 128u);
-  Give(base, 8);
-  EXPECT_EQ(ResidentPages(base, 8 * kUnitBytes), 128u);
-  EXPECT_EQ(pool_.Trim(), 8u);
-  EXPECT_EQ(ResidentPages(base, 8 * kUnitBytes), 0u);
-  PagePool::Run run = pool_.Take(8);
+  char* base = TakeAndUse(2);
+  Give(base, 2);
+  EXPECT_EQ(ResidentPages(base, 2 * kUnitBytes), 32u);
+  EXPECT_EQ(pool_.Trim(), 2u);
+  EXPECT_EQ(ResidentPages(base, 2 * kUnitBytes), 0u);
+  PagePool::Run run = pool_.Take(2);
   EXPECT_EQ(run.base, base);
   EXPECT_TRUE(run.clean);
-  EXPECT_TRUE(IsZero(base, 8 * kUnitBytes));
+  EXPECT_TRUE(IsZero(base, 2 * kUnitBytes));
+}
+
+TEST_F(PagePoolTest, MuchThatIsFreedGoesBackAtOnce) {
+  char* base = TakeAndUse(64);
+  EXPECT_EQ(ResidentPages(base, 64 * kUnitBytes), 1024u);
+  Give(base, 64);
+  EXPECT_EQ(pool_.usage().ready_units, kReadyUnits);
+  EXPECT_EQ(ResidentPages(base, 64 * kUnitBytes), kReadyUnits * 16);
+  EXPECT_EQ(ResidentPages(base, kReadyUnits * kUnitBytes), kReadyUnits * 16);
+}
+
+TEST_F(PagePoolTest, ASixteenthOfWhatIsUsedStaysReady) {
+  for (int i = 0; i < 4; ++i) pool_.Take(256);
+  Give(TakeAndUse(60), 60);
+  EXPECT_EQ(pool_.usage().ready_units, 60u);
+  Give(TakeAndUse(100), 100);
+  EXPECT_EQ(pool_.usage().ready_units, 64u);
+}
+
+TEST_F(PagePoolTest, SoMuchGoesBackAtOnceInAPeriodAndNoMore) {
+  for (int i = 0; i < 50; ++i) Give(TakeAndUse(32), 32, 1000 + i);
+  EXPECT_EQ(pool_.usage().returned_units, kAtOnceUnits);
+  EXPECT_EQ(pool_.usage().ready_units, 32u);
+  Give(TakeAndUse(64), 64, 1000 + kDecayMillis);
+  EXPECT_EQ(pool_.usage().ready_units, kReadyUnits);
+}
+
+TEST_F(PagePoolTest, TakeCleanLeavesWhatIsReady) {
+  char* ready = TakeAndUse(1);
+  Give(ready, 1);
+  PagePool::Run run = pool_.TakeClean();
+  ASSERT_NE(run.base, nullptr);
+  EXPECT_NE(run.base, ready);
+  EXPECT_TRUE(run.clean);
+  EXPECT_EQ(pool_.usage().ready_units, 1u);
+  // No region is made for its sake.
+  PagePool empty;
+  EXPECT_EQ(empty.TakeClean().base, nullptr);
 }
 
 TEST_F(PagePoolTest, WhatIsNotNeededDecays) {
   std::vector<char*> bases;
+  for (int i = 0; i < 4; ++i) pool_.Take(256);  // so much that 64 are few
   for (int i = 0; i < 64; ++i) bases.push_back(TakeAndUse(1));
   char* kept = TakeAndUse(1);
   int64_t now = 1000;
@@ -133,14 +171,12 @@ TEST_F(PagePoolTest, WhatIsNotNeededDecays) {
   EXPECT_EQ(kept[0], 1);
 }
 
-TEST_F(PagePoolTest, WithinAPeriodNothingIsGivenBack) {
-  for (int i = 0; i < 50; ++i) Give(TakeAndUse(32), 32, 1000 + i);
-  EXPECT_EQ(pool_.usage().returned_units, 0u);
-}
-
 TEST_F(PagePoolTest, ReadyUnitsThatAreOfNoUseDoNotAddToThePeak) {
+  while (pool_.usage().returned_units < kAtOnceUnits) Give(TakeAndUse(64), 64);
+  uint64_t peak = pool_.usage().peak_units;
   std::vector<char*> bases;
   for (uint32_t i = 0; i < 200; ++i) bases.push_back(TakeAndUse(1));
+  ASSERT_LT(peak, 200u);
   // Every second unit is free: no run of two is.
   for (size_t i = 0; i < bases.size(); i += 2) Give(bases[i], 1);
   EXPECT_EQ(pool_.usage().ready_units, 100u);
