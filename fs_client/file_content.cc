@@ -217,6 +217,15 @@ FileManagerImpl::Switch FileManagerImpl::SwitchHandles(const InodeRef& inode,
   return out;
 }
 
+void FileManagerImpl::DropReplaced(const InodeRef& inode, Switch switched,
+                                   std::function<void()> done) {
+  auto kept = std::make_shared<std::shared_ptr<void>>(std::move(switched.sizes_kept));
+  InvalidateKernels(switched.stale_pages, inode->ino, 0, 0, [kept, done = std::move(done)] {
+    kept->reset();
+    if (done) done();
+  });
+}
+
 Result<ContentRef> FileManagerImpl::ReaderContent(const OpenTaskRef& task) {
   const InodeRef& inode = task->inode;
   const meta::Attr& attr = task->attr;

@@ -97,6 +97,12 @@ class FileManagerImpl : public FileManager {
   using Next = Strand::Next;
   using Mounts = std::map<KernelCache*, bool>;  // whether pages, not only attributes, may be there
   using MetaDone = std::function<void(Status, meta::Reply)>;
+  // Of content that handles showed before: the mounts whose pages have to go, and what keeps the
+  // lengths as they were until then (OpenInode::shown_sizes). Let go without the inode's mutex.
+  struct Switch {
+    Mounts stale_pages;
+    std::shared_ptr<void> sizes_kept;
+  };
   struct OpenTask;
   using OpenTaskRef = std::shared_ptr<OpenTask>;
 
@@ -158,15 +164,10 @@ class FileManagerImpl : public FileManager {
   void StartFill(const InodeRef& inode, const ContentRef& content,
                  std::function<void(Status)> done);
   void ReportCopy(const ObjectKey& key, Version version);
-  // Handles of this node that the daemon serves show `content` from now on. Returns the mounts
-  // whose pages have to go.
-  // Whose pages have to go, and what keeps the lengths as they were (OpenInode::shown_sizes): to be
-  // let go after that, without the inode's mutex.
-  struct Switch {
-    Mounts stale_pages;
-    std::shared_ptr<void> sizes_kept;
-  };
+  // Handles of this node that the daemon serves show `content` from now on.
   Switch SwitchHandles(const InodeRef& inode, const ContentRef& content);
+  // Drops the pages that went with a switch, lets the lengths grow, then calls `done`.
+  void DropReplaced(const InodeRef& inode, Switch switched, std::function<void()> done);
 
   // ---- file_data.cc ----
   void ReadFollowing(const HandleRef& handle, const ContentRef& content, uint64_t offset,
@@ -227,10 +228,9 @@ class FileManagerImpl : public FileManager {
   void EndRemoteWrite(const InodeRef& inode);
 
   // ---- file_session.cc ----
-  // `done` is given the mounts whose pages have to go, and whether anything had changed.
+  // `done` is given whether anything had changed, and what DropReplaced needs.
   using Switched = std::function<void(Status, bool changed, Switch switched)>;
   void Revalidate(const InodeRef& inode, bool lock_taken, Switched done);
-  void DropReplaced(const InodeRef& inode, Switch switched, std::function<void()> done);
   void ScheduleRevalidate(const InodeRef& inode, int attempt);
   void Reopen(const InodeRef& inode);
   Status ReopenBlocking(const InodeRef& inode);

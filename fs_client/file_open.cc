@@ -166,9 +166,7 @@ void FileManagerImpl::ResolveContent(const OpenTaskRef& task) {
   task->content = *content;
   if (task->writes) {
     // One node is POSIX: what was opened here before shows what is written here now.
-    Switch switched = SwitchHandles(task->inode, task->content);
-    task->stale_pages = std::move(switched.stale_pages);
-    task->sizes_kept = std::move(switched.sizes_kept);
+    task->switched = SwitchHandles(task->inode, task->content);
   } else {
     MutexLock lock(task->inode->mutex);
     if (!task->inode->writing) task->inode->current = task->content;
@@ -198,9 +196,9 @@ void FileManagerImpl::ResolveContent(const OpenTaskRef& task) {
       FailOpen(task, status);
       return;
     }
-    task->stale_pages.merge(mounts);
+    task->switched.stale_pages.merge(mounts);
     // The kernel that opens cuts its own pages, and could not write dirty ones now.
-    task->stale_pages.erase(task->request.kernel);
+    task->switched.stale_pages.erase(task->request.kernel);
     if (task->attr.file_class() == meta::CLASS_EPHEMERAL) {
       auto signature = SignatureOf(*task->content->object);
       MutexLock lock(task->inode->mutex);
@@ -375,10 +373,7 @@ void FileManagerImpl::Admit(const OpenTaskRef& task) {
       options_.attr_changed(ino, kernel, [done, token = in_flight_.Begin()] { done(); });
     };
   }
-  InvalidateKernels(task->stale_pages, task->request.ino, 0, 0, [task, done = std::move(done)] {
-    task->sizes_kept.reset();
-    done();
-  });
+  DropReplaced(inode, std::move(task->switched), std::move(done));
 }
 
 void FileManagerImpl::FailOpen(const OpenTaskRef& task, const Status& status) {
@@ -394,10 +389,8 @@ void FileManagerImpl::FailOpen(const OpenTaskRef& task, const Status& status) {
              [this, inode = task->inode](Next next) { FinishWriting(inode, std::move(next)); });
   }
   task->next();
-  InvalidateKernels(task->stale_pages, task->request.ino, 0, 0, [task, status] {
-    task->sizes_kept.reset();
-    task->done(status, OpenOutcome{});
-  });
+  DropReplaced(task->inode, std::move(task->switched),
+               [task, status] { task->done(status, OpenOutcome{}); });
 }
 
 bool FileManagerImpl::KeepCache(const OpenTask& task, ServeMode mode, bool others_cached) {

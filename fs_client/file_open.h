@@ -22,9 +22,8 @@ struct FileManagerImpl::OpenTask {
   bool counted = false;  // the metadata server counts this open
   std::vector<storage::DurableBlock> rows;
   ContentRef content;
-  bool follows = false;              // reads of this handle wait for the writer
-  Mounts stale_pages;                // of these the pages go before the reply
-  std::shared_ptr<void> sizes_kept;  // until then
+  bool follows = false;  // reads of this handle wait for the writer
+  Switch switched;       // what it replaced goes before the reply
 };
 
 }  // namespace f3::fs

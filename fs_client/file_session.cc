@@ -31,15 +31,6 @@ void FileManagerImpl::AfterLock(Ino ino, Done done) {
   });
 }
 
-void FileManagerImpl::DropReplaced(const InodeRef& inode, Switch switched,
-                                   std::function<void()> done) {
-  auto kept = std::make_shared<std::shared_ptr<void>>(std::move(switched.sizes_kept));
-  InvalidateKernels(switched.stale_pages, inode->ino, 0, 0, [kept, done = std::move(done)] {
-    kept->reset();
-    if (done) done();
-  });
-}
-
 // Makes handles that the daemon serves show the current content. Without a lock only as long as
 // none of them has content that was replaced by truncation since: they keep what they opened.
 // On the strand.

@@ -3,8 +3,10 @@
 #include <linux/fuse.h>
 
 namespace f3::fs {
+namespace {
 
-bool FreshFiles::Keeps(uint32_t opcode) {
+// Whether a file of which the kernel asks this stays as it was made.
+bool Keeps(uint32_t opcode) {
   switch (opcode) {
     case FUSE_GETATTR:
     case FUSE_GETXATTR:
@@ -21,9 +23,18 @@ bool FreshFiles::Keeps(uint32_t opcode) {
   }
 }
 
-bool FreshFiles::ChangesOthers(uint32_t opcode) {
+// Whether the request changes an inode that it does not name.
+bool ChangesOthers(uint32_t opcode) {
   return opcode == FUSE_UNLINK || opcode == FUSE_RENAME || opcode == FUSE_RENAME2 ||
          opcode == FUSE_LINK;
+}
+
+}  // namespace
+
+void FreshFiles::Asked(uint32_t opcode, Ino ino) {
+  if (Keeps(opcode)) return;
+  if (ChangesOthers(opcode)) return Clear();
+  Drop(ino);
 }
 
 void FreshFiles::Add(const meta::Attr& attr) {

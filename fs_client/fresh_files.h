@@ -4,7 +4,7 @@
 // write.
 //
 // Add is called with the reply's lease still held (under a GrantGuard::Writing); Drop by whatever
-// invalidates the inode, and by each request for it but those that keep it. Thread-safe.
+// invalidates the inode. Thread-safe.
 #ifndef F3_FS_CLIENT_FRESH_FILES_H_
 #define F3_FS_CLIENT_FRESH_FILES_H_
 
@@ -19,11 +19,8 @@ namespace f3::fs {
 
 class FreshFiles {
  public:
-  // Whether a file of which the kernel asks this stays as it was made. `opcode`: FUSE_*.
-  static bool Keeps(uint32_t opcode);
-  // Whether the request changes an inode that it does not name.
-  static bool ChangesOthers(uint32_t opcode);
-
+  // The kernel asks something of this inode: drops what the request may change. `opcode`: FUSE_*.
+  void Asked(uint32_t opcode, Ino ino);
   void Add(const meta::Attr& attr);
   std::optional<meta::Attr> Find(Ino ino) const;
   void Drop(Ino ino);

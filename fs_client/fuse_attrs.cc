@@ -15,9 +15,10 @@ int64_t Nanos(const timespec& time) { return time.tv_sec * 1'000'000'000 + time.
 }  // namespace
 
 void FuseImpl::GetAttr(const ReqRef& req, uint64_t node) {
-  if (auto fresh = fresh_.Find(nodes_->ToIno(node))) return ReplyAttr(req, node, *fresh);
+  const Ino ino = nodes_->ToIno(node);
+  if (auto fresh = fresh_.Find(ino)) return ReplyAttr(req, node, std::move(*fresh));
   meta::Request request;
-  request.mutable_getattr()->set_ino(nodes_->ToIno(node));
+  request.mutable_getattr()->set_ino(ino);
   CallMeta(req, std::move(request), [this, req, node](const Status& status, meta::Reply reply) {
     if (!status.ok()) return req->Error(status);
     ReplyAttr(req, node, std::move(*reply.mutable_attr()));

@@ -290,8 +290,7 @@ void FuseImpl::ServeOne(std::unique_ptr<RequestBuffer>* buffer, size_t size) {
   std::memcpy(&current.header, bytes, sizeof(current.header));
   current.buffer = buffer;
   if (current.header.opcode <= kernel::kMaxOpcode) ++requests_[current.header.opcode];
-  if (!FreshFiles::Keeps(current.header.opcode)) fresh_.Drop(nodes_->ToIno(current.header.nodeid));
-  if (FreshFiles::ChangesOthers(current.header.opcode)) fresh_.Clear();
+  fresh_.Asked(current.header.opcode, nodes_->ToIno(current.header.nodeid));
   const std::byte* body = bytes + sizeof(fuse_in_header);
   const size_t body_size = size - sizeof(fuse_in_header);
   current.kill_suid = KillsSuid(current.header.opcode, body, body_size);

@@ -20,9 +20,7 @@ Result<ContentRef> BrokerImpl::FindRelayed(const ReferenceKeys::OpenedTicket& op
                                            const ReadRequest& request) {
   const Reference& reference = opened.reference;
   F3_RETURN_IF_ERROR(CheckScope(reference, opened.ticket.name_space, opened.ticket.action));
-  if (reference.expires_wall_micros <= options_.clock->WallNanos() / 1000) {
-    return Status::RefExpired("the reference has expired");
-  }
+  F3_RETURN_IF_ERROR(CheckValidity(reference, options_.clock->WallNanos() / 1000));
   F3_RETURN_IF_ERROR(CheckPiece(reference.length, request.offset, request.length));
   return puller_.FindCopy(reference);
 }

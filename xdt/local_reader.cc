@@ -24,9 +24,7 @@ class BrokerImpl::Reader : public LocalReader {
     F3_ASSIGN_OR_RETURN(Reference reference, broker_->keys_.Open(text));
     const Asker& asker = session_->sandbox().asker;
     F3_RETURN_IF_ERROR(CheckScope(reference, asker.name_space, asker.action));
-    if (reference.expires_wall_micros <= broker_->options_.clock->WallNanos() / 1000) {
-      return Status::RefExpired("the reference has expired");
-    }
+    F3_RETURN_IF_ERROR(CheckValidity(reference, broker_->options_.clock->WallNanos() / 1000));
     return reference.length;
   }
 

@@ -83,9 +83,7 @@ Result<OwnedObjects::Object*> OwnedObjects::Find(const Reference& reference, con
   F3_RETURN_IF_ERROR(CheckScope(reference, asker.name_space, asker.action));
   if (drained_) return Status::Unavailable("the buffer's node is stopping");
   // Whatever has become of its node and its bytes.
-  if (reference.expires_wall_micros <= Now()) {
-    return Status::RefExpired("the reference has expired");
-  }
+  F3_RETURN_IF_ERROR(CheckValidity(reference, Now()));
   auto at = objects_.find(reference.object);
   const bool ours = reference.owner == options_.node && reference.epoch == options_.epoch;
   if (at == objects_.end() && !ours && !adopted_.contains(reference.object)) {

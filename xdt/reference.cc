@@ -257,4 +257,9 @@ Status CheckScope(const Reference& reference, const ScopeTag& name_space, const 
   return Status::RefOutOfScope("the reference is not for this function");
 }
 
+Status CheckValidity(const Reference& reference, int64_t now_wall_micros) {
+  if (reference.expires_wall_micros > now_wall_micros) return Status();
+  return Status::RefExpired("the reference has expired");
+}
+
 }  // namespace f3::xdt

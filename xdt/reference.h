@@ -121,6 +121,8 @@ class ReferenceKeys {
 
 // OK when a holder with these tags may use the reference; RefOutOfScope otherwise. Constant time.
 Status CheckScope(const Reference& reference, const ScopeTag& name_space, const ScopeTag& action);
+// RefExpired from the reference's end of validity on.
+Status CheckValidity(const Reference& reference, int64_t now_wall_micros);
 
 }  // namespace f3::xdt
 

@@ -50,29 +50,16 @@ class RawPeer {
 
   // True when it was sent. What it leads to comes later.
   bool Send(const std::string& to, const std::string& message) {
-    auto number = endpoint_->Resolve(to);
-    if (!number.ok()) return false;
-    bool over = false, ok = false;
-    auto ended = [&](const Status& status, size_t) {
-      over = true;
-      ok = status.ok();
-    };
-    if (!Begin([&] { return endpoint_->SendMessage(*number, message, ended); })) return false;
-    return Until([&] { return over; }) && ok;
+    return Finish(to, [&](fi_addr_t number, const Ended& ended) {
+      return endpoint_->SendMessage(number, message, ended);
+    });
   }
 
   // As Send, of `bytes` of the window under a tag.
   bool SendBytes(const std::string& to, uint64_t tag, size_t bytes) {
-    auto number = endpoint_->Resolve(to);
-    if (!number.ok()) return false;
-    bool over = false, ok = false;
-    auto ended = [&](const Status& status, size_t) {
-      over = true;
-      ok = status.ok();
-    };
-    const auto part = window().first(bytes);
-    if (!Begin([&] { return endpoint_->SendBytes(*number, tag, part, ended); })) return false;
-    return Until([&] { return over; }) && ok;
+    return Finish(to, [&](fi_addr_t number, const Ended& ended) {
+      return endpoint_->SendBytes(number, tag, window().first(bytes), ended);
+    });
   }
 
   // The next message that came, decoded; nothing within ten seconds.
@@ -114,6 +101,7 @@ class RawPeer {
 
  private:
   static constexpr int64_t kWaitMicros = 10'000'000;
+  using Ended = std::function<void(Status, size_t)>;
 
   bool Until(const std::function<bool()>& condition) {
     const int64_t deadline = Clock::Real()->MonotonicMicros() + kWaitMicros;
@@ -135,6 +123,19 @@ class RawPeer {
       return !status.Is(Code::kAgain);
     });
     return status.ok();
+  }
+
+  // Begins to send with `start` and waits for the end of it.
+  bool Finish(const std::string& to, const std::function<Status(fi_addr_t, const Ended&)>& start) {
+    auto number = endpoint_->Resolve(to);
+    if (!number.ok()) return false;
+    bool over = false, ok = false;
+    const auto ended = [&](const Status& status, size_t) {
+      over = true;
+      ok = status.ok();
+    };
+    if (!Begin([&] { return start(*number, ended); })) return false;
+    return Until([&] { return over; }) && ok;
   }
 
   std::optional<ReplyMessage> ReplyTo(uint64_t id) {
