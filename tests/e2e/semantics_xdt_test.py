@@ -1,11 +1,10 @@
 """SEMANTICS.md, section 10: values of functions, passed by reference."""
 
-import json
 import os
 import signal
-import socket as sockets
 import time
 
+from harness import ask
 from xdt_harness import Function, XdtTest, used
 
 MIB = 1 << 20
@@ -22,11 +21,7 @@ class Values(XdtTest):
 
     def control(self, node, **request):
         """One request to a node agent's control socket."""
-        with sockets.socket(sockets.AF_UNIX) as s:
-            s.settimeout(10)
-            s.connect(str(self.c.dir / "run" / f"n{node}.sock"))
-            s.sendall(json.dumps(request).encode() + b"\n")
-            return json.loads(s.makefile().readline())
+        return ask(self.c.dir / "run" / f"n{node}.sock", **request)
 
     def sandbox(self, node, name_space, action=""):
         """A function of its own sandbox."""
