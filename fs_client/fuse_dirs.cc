@@ -119,6 +119,12 @@ void FuseImpl::FetchPage(const ReqRef& req, const std::shared_ptr<DirHandle>& di
     page->parent = reply.number();
     page->entries.assign(std::make_move_iterator(reply.mutable_entries()->begin()),
                          std::make_move_iterator(reply.mutable_entries()->end()));
+    if (dir->ino == root_) {
+      // Made where this directory is no root; here the name is another's.
+      std::erase_if(page->entries, [](const meta::DirEntry& entry) {
+        return entry.name() == ReferenceDir::kTopName;
+      });
+    }
     const uint64_t end = page->first + page->entries.size();
     {
       MutexLock lock(dir->mutex);
@@ -178,6 +184,16 @@ void FuseImpl::ServePage(const ReqRef& req, const std::shared_ptr<DirHandle>& di
   }
   if (error == 0) return;
   for (uint64_t node : counted) Forget(node, 1);
+}
+
+void FuseImpl::ReplyFixedNames(const ReqRef& req, const std::vector<FixedName>& names,
+                               uint64_t offset, bool plus) {
+  std::string out;
+  for (uint64_t at = offset; at < names.size(); ++at) {
+    if (plus) out.append(sizeof(fuse_entry_out), '\0');  // node 0: no attributes with it
+    AppendDirent(names[at].ino, at + 1, S_IFDIR, names[at].name, &out);
+  }
+  req->Send(out.data(), out.size());
 }
 
 }  // namespace f3::fs

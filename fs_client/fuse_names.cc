@@ -19,9 +19,17 @@ constexpr int kMaxConversions = 4;
 constexpr unsigned kRenameNoReplace = 1;
 constexpr unsigned kRenameExchange = 2;
 
+// The one name that is not the metadata server's.
+bool IsReferences(uint64_t parent, const std::string& name) {
+  return parent == InodeTable::kRootNode && name == ReferenceDir::kTopName;
+}
+
 }  // namespace
 
 void FuseImpl::Lookup(const ReqRef& req, uint64_t parent, const char* name) {
+  if (IsReferences(parent, name)) {
+    return ReplyEntry(req, ReferenceDir::Node{ReferenceDir::kTopNode, true, 0});
+  }
   const Ino ino = nodes_->ToIno(parent);
   meta::Request request;
   // By these two names the kernel finds an inode again that it had forgotten.
@@ -53,6 +61,7 @@ void FuseImpl::Placed(const meta::Entry& entry, Ino parent, const std::string& n
 }
 
 void FuseImpl::Forget(uint64_t node, uint64_t lookups) {
+  if (ReferenceDir::Owns(node)) return references_->Forget(node, lookups);
   if (!nodes_->Forget(node, lookups)) return;
   rules_->Forgotten(nodes_->ToIno(node));
   std::vector<Ino> batch;
@@ -125,6 +134,7 @@ void FuseImpl::MakeNode(const ReqRef& req, uint64_t parent, const char* name, ui
 }
 
 void FuseImpl::Remove(const ReqRef& req, uint64_t parent, const char* name, bool directory) {
+  if (IsReferences(parent, name)) return req->Error(EBUSY);
   const Ino ino = nodes_->ToIno(parent);
   meta::Request request;
   request.mutable_unlink()->set_parent(ino);
@@ -138,6 +148,8 @@ void FuseImpl::Remove(const ReqRef& req, uint64_t parent, const char* name, bool
 void FuseImpl::Rename(const ReqRef& req, uint64_t parent, std::string name, uint64_t new_parent,
                       std::string new_name, unsigned flags, int attempt) {
   if ((flags & ~(kRenameNoReplace | kRenameExchange)) != 0) return req->Error(EINVAL);
+  if (ReferenceDir::Owns(new_parent)) return req->Error(EROFS);
+  if (IsReferences(parent, name) || IsReferences(new_parent, new_name)) return req->Error(EBUSY);
   meta::Request request;
   meta::RenameOp* op = request.mutable_rename();
   op->set_parent(nodes_->ToIno(parent));
@@ -177,6 +189,7 @@ void FuseImpl::Rename(const ReqRef& req, uint64_t parent, std::string name, uint
 }
 
 void FuseImpl::Link(const ReqRef& req, uint64_t node, uint64_t new_parent, const char* new_name) {
+  if (ReferenceDir::Owns(node)) return req->Error(EXDEV);
   const Ino ino = nodes_->ToIno(new_parent);
   meta::Request request;
   meta::LinkOp* op = request.mutable_link();

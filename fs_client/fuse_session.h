@@ -17,6 +17,7 @@
 #include "fs_client/kernel_cache.h"
 #include "fs_client/node_agent.h"
 #include "metadata/client.h"
+#include "xdt/local_reader.h"
 
 namespace f3::fs {
 
@@ -28,6 +29,8 @@ class FuseSession : public KernelCache {
     std::string source;   // HOST:PORT/VOLUME[/SUBTREE], as /proc/mounts shows it
     meta::MetaClient* meta = nullptr;
     FileManager* files = nullptr;
+    // Opens the references whose names are looked up below `.f3/ref`.
+    std::shared_ptr<xdt::LocalReader> references;
     Clock* clock = Clock::Real();
     // The mount ended from outside (umount). Called once, on a thread of its own; must not call
     // Unmount.

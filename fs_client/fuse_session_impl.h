@@ -1,7 +1,7 @@
 // FuseImpl: the parts of a FuseSession: fuse_session.cc (mount, threads), fuse_init.cc (what is
 // agreed with the kernel), fuse_reply.cc (replies), fuse_notify.cc (cache notices), and the
 // operations: fuse_names.cc, fuse_attrs.cc, fuse_files.cc, fuse_dirs.cc, fuse_locks.cc,
-// fuse_xattrs.cc.
+// fuse_xattrs.cc, fuse_references.cc.
 //
 // libfuse mounts and parses requests. Replies are written by us, because what passthrough needs is
 // not in Debian 12's libfuse. Lock order: none of the mutexes here is held while another is taken
@@ -30,10 +30,12 @@
 #include "common/mutex.h"
 #include "common/unique_fd.h"
 #include "fs_client/class_rules.h"
+#include "fs_client/fresh_files.h"
 #include "fs_client/fuse_kernel.h"
 #include "fs_client/fuse_session.h"
 #include "fs_client/grant_guard.h"
 #include "fs_client/inode_table.h"
+#include "fs_client/reference_dir.h"
 
 namespace f3::fs {
 
@@ -132,6 +134,7 @@ class FuseImpl : public FuseSession {
   Status FindRoot();
   Status MountKernel();
   void Serve(int index);
+  void WakeAll();  // ends the threads that serve
   void ServeOne(std::unique_ptr<RequestBuffer>* buffer, size_t size);
   void Ended();
   void ReleaseAll();
@@ -228,6 +231,13 @@ class FuseImpl : public FuseSession {
   void ReleaseDir(const ReqRef& req, uint64_t handle);
   void SyncDir(const ReqRef& req);
   std::shared_ptr<DirHandle> FindDir(uint64_t handle);
+  struct FixedName {
+    const char* name;
+    uint64_t ino;
+  };
+  // All entries of a directory that has always the same few directories.
+  void ReplyFixedNames(const ReqRef& req, const std::vector<FixedName>& names, uint64_t offset,
+                       bool plus);
 
   // fuse_locks.cc
   struct LockWait {
@@ -256,15 +266,30 @@ class FuseImpl : public FuseSession {
   void RemoveXattr(const ReqRef& req, uint64_t node, const char* name);
   void ReplyXattr(const ReqRef& req, const std::string& value, size_t size);
 
+  // fuse_references.cc
+  // False when the request is none for the directory of references.
+  bool ServeReference(const fuse_in_header& header, const std::byte* body, size_t size);
+  void FillAttr(const ReferenceDir::Node& node, fuse_attr* out) const;
+  void ReplyEntry(const ReqRef& req, const Result<ReferenceDir::Node>& node);
+  void OpenReference(const ReqRef& req, uint64_t unique, int flags);
+  bool InterruptReference(uint64_t unique);
+  void ReadReference(const ReqRef& req, const fuse_read_in& in);
+  void SeekReference(const ReqRef& req, const fuse_lseek_in& in);
+  void ListReferences(const ReqRef& req, const fuse_read_in& in, bool plus);
+
   const Options options_;
+  const int64_t mounted_wall_ns_;
+  const std::unique_ptr<ReferenceDir> references_;
   Ino root_ = 0;  // constant after FindRoot, as is nodes_
   std::unique_ptr<InodeTable> nodes_;
   std::unique_ptr<ClassRules> rules_;
   GrantGuard guard_;
+  FreshFiles fresh_;
   fuse_session* session_ = nullptr;  // constant while threads run
   // Likewise; owned by session_. -1 once that is gone: what the file layer still asks then fails.
   std::atomic<int> fd_{-1};
-  UniqueFd wake_;  // readable: the threads end
+  UniqueFd wake_;    // readable: the threads end
+  UniqueFd waiter_;  // epoll: requests, and wake_
   // Inodes that had neither setuid nor setgid, and whose attributes nobody has changed since.
   std::unordered_set<Ino> plain_ F3_GUARDED_BY(mutex_);
   std::array<std::atomic<uint64_t>, kernel::kMaxOpcode + 1> requests_{};
@@ -286,6 +311,8 @@ class FuseImpl : public FuseSession {
   std::unordered_map<HandleId, bool> handles_ F3_GUARDED_BY(mutex_);  // open; direct I/O
   std::unordered_map<uint64_t, std::shared_ptr<DirHandle>> dirs_ F3_GUARDED_BY(mutex_);
   uint64_t next_dir_ F3_GUARDED_BY(mutex_) = 1;
+  // Opens of references that are under way, by the kernel's number of the request.
+  std::unordered_map<uint64_t, std::weak_ptr<FuseRequest>> reference_opens_ F3_GUARDED_BY(mutex_);
   std::unordered_map<Ino, int> changing_ F3_GUARDED_BY(mutex_);  // directories
   std::vector<Ino> forgotten_ F3_GUARDED_BY(mutex_);
 

@@ -248,6 +248,9 @@ Status Agent::Mount(const MountOptions& options) {
                            (options.subtree.empty() ? "" : "/" + options.subtree);
   session_options.meta = meta_.get();
   session_options.files = files_.get();
+  const bool scoped = !options.scope.name_space.empty();
+  session_options.references = broker_->OpenReader(
+      scoped ? options.scope : xdt::Scope{options_.xdt_namespace, ""}, options.xdt_limit_bytes);
   session_options.on_ended = [this, dir = options.dir] { MountEnded(dir); };
   auto session = FuseSession::Mount(session_options);
   {

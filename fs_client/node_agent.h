@@ -35,6 +35,10 @@ struct MountOptions {
   meta::Tier tier = meta::TIER_UNSET;
   bool follow = false;
   uint64_t ttl_s = 0;
+  // Whose references open as files below `.f3/ref`, and how much of their values may be held here
+  // at one time (0: half of the pool); no namespace: AgentOptions::xdt_namespace, any action.
+  xdt::Scope scope;
+  uint64_t xdt_limit_bytes = 0;
 };
 
 struct AgentOptions {

@@ -24,7 +24,7 @@ void Add(std::string* text, const std::string& field) {
 }  // namespace
 
 RootSpec MakeRootSpec(const MountHint& mount, const Hints& hints, const std::string& name_space,
-                      const std::string& workflow) {
+                      const std::string& action, const std::string& workflow) {
   RootSpec spec;
   spec.volume = mount.volume;
   spec.subtree = mount.lifetime == Lifetime::kNamespace ? NamespaceSubtree(name_space)
@@ -39,6 +39,8 @@ RootSpec MakeRootSpec(const MountHint& mount, const Hints& hints, const std::str
     spec.ttl_s = hints.ttl_s.value_or(0);
   }
   spec.follow = hints.follow.value_or(false);
+  spec.name_space = name_space;
+  spec.action = action;
   return spec;
 }
 
@@ -49,6 +51,8 @@ std::string RootKey(const RootSpec& spec) {
   Add(&text, spec.read_only ? "ro" : "rw");
   Add(&text, spec.follow ? "follow" : "");
   Add(&text, std::to_string(spec.ttl_s));
+  Add(&text, spec.name_space);
+  Add(&text, spec.action);
   for (const auto& [glob, file_class] : spec.class_rules) {
     Add(&text, glob);
     Add(&text, std::to_string(static_cast<int>(file_class)));
@@ -87,6 +91,7 @@ Status Roots::MountRoot(const std::string& key, const RootSpec& spec) {
   mount.class_rules = spec.class_rules;
   mount.follow = spec.follow;
   mount.ttl_s = spec.ttl_s;
+  mount.scope = {spec.name_space, spec.action};
   Status mounted = options_.mount(mount);
   if (!mounted.ok()) {
     ::rmdir(dir.c_str());

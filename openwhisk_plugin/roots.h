@@ -1,6 +1,6 @@
 // Roots: the FUSE mounts that sandboxes have clones of, one for each distinct (volume, subtree,
-// mode, hints that concern files) in use on this node. Thread-safe. Owns its mounts: Clear, and the
-// destructor, take them away.
+// mode, hints that concern files, namespace and action) in use on this node. Thread-safe. Owns its
+// mounts: Clear, and the destructor, take them away.
 //
 // A root that nobody uses any more stays for kKeepMicros, at most kKeepCount of them: a sandbox is
 // often followed by another of the same action.
@@ -29,12 +29,15 @@ struct RootSpec {
   std::vector<std::pair<std::string, meta::FileClass>> class_rules;
   bool follow = false;
   uint64_t ttl_s = 0;
+  // Whose references open as files in it: what its sandboxes' XDT sockets are opened for.
+  std::string name_space, action;
   bool operator==(const RootSpec&) const = default;
 };
 
-// The root of one mount of an action. `workflow`: used when the mount's lifetime is the workflow's.
+// The root of one mount of an action, for calls of this namespace and workflow (which is used when
+// the mount's lifetime is the workflow's).
 RootSpec MakeRootSpec(const MountHint& mount, const Hints& hints, const std::string& name_space,
-                      const std::string& workflow);
+                      const std::string& action, const std::string& workflow);
 // 32 hexadecimal digits that differ when any field does.
 std::string RootKey(const RootSpec& spec);
 

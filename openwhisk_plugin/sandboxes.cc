@@ -47,7 +47,10 @@ bool NeedsRoot(const MountHint& mount, const AttachNote& note) {
 Sandboxes::Sandboxes(Options options)
     : options_(std::move(options)),
       roots_({options_.dir + "/" + kRootsDir,
-              [this](const fs::MountOptions& mount) { return options_.agent->Mount(mount); },
+              [this](fs::MountOptions mount) {
+                mount.xdt_limit_bytes = options_.xdt_limit_bytes;
+                return options_.agent->Mount(mount);
+              },
               [this](const std::string& dir) { return options_.agent->Unmount(dir); },
               [this](const RootSpec& spec) {
                 return MakeSubtree(options_.meta, spec.volume, spec.subtree);
@@ -364,7 +367,8 @@ Result<std::vector<Sandboxes::Placed>> Sandboxes::AcquireRoots(const AttachNote&
   std::vector<Placed> placed;
   for (const MountHint& mount : action.mounts) {
     if (!NeedsRoot(mount, note)) continue;
-    auto key = roots_.Acquire(MakeRootSpec(mount, hints, note.name_space, note.workflow));
+    auto key =
+        roots_.Acquire(MakeRootSpec(mount, hints, note.name_space, note.action, note.workflow));
     if (!key.ok()) {
       ReleaseRoots(placed);
       // NotFound is the container's.
@@ -469,8 +473,8 @@ void Sandboxes::Prefetch(const Sandbox& sandbox, const Hints& hints) {
     if (!at.ok()) continue;
     for (const Placed& placed : sandbox.placed) {
       if (placed.mount.path != sandbox.hints.mounts[at->mount].path) continue;
-      const RootSpec spec =
-          MakeRootSpec(placed.mount, hints, sandbox.note.name_space, sandbox.note.workflow);
+      const RootSpec spec = MakeRootSpec(placed.mount, hints, sandbox.note.name_space,
+                                         sandbox.note.action, sandbox.note.workflow);
       roots_.Retain(placed.key);
       prefetcher_.Submit(
           roots_.DirOf(placed.key),

@@ -98,13 +98,16 @@ void BrokerImpl::LeaveToOthers() {
 Status BrokerImpl::OpenSocket(const std::string& path, const Scope& scope, mode_t mode,
                               uint64_t limit_bytes) {
   if (scope.name_space.empty()) return Status::InvalidArgument("a sandbox has a namespace");
+  return sockets_.Open(path, mode, MakeSandbox(scope, limit_bytes));
+}
+
+std::shared_ptr<Sandbox> BrokerImpl::MakeSandbox(const Scope& scope, uint64_t limit_bytes) const {
   const uint64_t limit = limit_bytes == 0 ? UINT64_MAX : limit_bytes;
-  return sockets_.Open(path, mode, std::make_shared<Sandbox>(scope, keys_, limit));
+  return std::make_shared<Sandbox>(scope, keys_, limit);
 }
 
 void BrokerImpl::OnConnect(const ConnectionRef& connection) {
-  // Half of the pool: a function that stops in the middle of its work leaves the rest to others.
-  auto session = std::make_shared<Session>(connection, options_.memory_bytes / 2);
+  auto session = std::make_shared<Session>(connection, ViewLimit());
   MutexLock lock(mutex_);
   sessions_[connection->id()] = std::move(session);
 }

@@ -22,6 +22,7 @@
 #include "common/clock.h"
 #include "common/status.h"
 #include "hwalloc/buffer_arena.h"
+#include "xdt/local_reader.h"
 #include "xdt/puller.h"
 #include "xdt/reference.h"
 #include "xdt/transfer_engine.h"
@@ -64,6 +65,9 @@ class Broker : public RequestHandler {
                             uint64_t limit_bytes) = 0;
   // Ends its connections: buffers that were not put yet go, those that were put stay.
   virtual Status CloseSocket(const std::string& path) = 0;
+  // Who gets values within this process as this namespace and action would through a socket;
+  // `limit_bytes` as a socket's.
+  virtual std::unique_ptr<LocalReader> OpenReader(const Scope& scope, uint64_t limit_bytes) = 0;
 
   virtual uint64_t memory_bytes() const = 0;  // granted
   virtual uint64_t used_bytes() const = 0;    // of it

@@ -69,6 +69,7 @@ bool BrokerImpl::Reply(const CallRef& call, xdt_reply head, std::string_view tex
 
 void BrokerImpl::Fail(const CallRef& call, const Status& status) {
   ++refused_;
+  if (call->local) return call->local(status);
   call->session->connection()->Send(EncodeClientError(call->head, status), -1);
 }
 
@@ -287,6 +288,7 @@ void BrokerImpl::GetElsewhere(const CallRef& call, const Reference& reference, N
 }
 
 bool BrokerImpl::ReplyContent(const CallRef& call, const ContentRef& content) {
+  if (call->local) return GiveContent(call, content);
   xdt_reply head{};
   head.a = content->bytes();
   head.b = content->bytes();
@@ -309,6 +311,7 @@ bool BrokerImpl::ReplyContent(const CallRef& call, const ContentRef& content) {
 }
 
 void BrokerImpl::ReplyStream(const CallRef& call, const IncomingRef& incoming) {
+  if (call->local) return GiveStream(call, incoming);
   auto view = std::make_shared<View>(nullptr, incoming);
   auto handle = call->session->Add(view);
   if (!handle.ok()) return Fail(call, handle.status());

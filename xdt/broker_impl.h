@@ -31,6 +31,7 @@ class BrokerImpl : public Broker, public SocketServer::Handler {
   Status OpenSocket(const std::string& path, const Scope& scope, mode_t mode,
                     uint64_t limit_bytes) override;
   Status CloseSocket(const std::string& path) override { return sockets_.Close(path); }
+  std::unique_ptr<LocalReader> OpenReader(const Scope& scope, uint64_t limit_bytes) override;
   uint64_t memory_bytes() const override { return options_.memory_bytes; }
   uint64_t used_bytes() const override { return pool_.used_bytes(); }
   Counters counters() const override;
@@ -55,8 +56,10 @@ class BrokerImpl : public Broker, public SocketServer::Handler {
     xdt_request head{};
     std::string text;
     int64_t deadline_micros = 0;
+    LocalReader::Done local;  // of a get within this process, instead of a reply
   };
   using CallRef = std::shared_ptr<Call>;
+  class Reader;
   // A retrieval by a function of this node, until it is known whether it got the bytes.
   struct Retrieval {
     Retrieval(OwnedObjects* owned, const ObjectKey& object) : owned(owned), object(object) {}
@@ -86,6 +89,9 @@ class BrokerImpl : public Broker, public SocketServer::Handler {
   void GetMoved(const CallRef& call, const Reference& reference, const Status& otherwise);
   bool ReplyContent(const CallRef& call, const ContentRef& content);
   void ReplyStream(const CallRef& call, const IncomingRef& incoming);
+  // Likewise for a get within this process: local_reader.cc.
+  bool GiveContent(const CallRef& call, const ContentRef& content);
+  void GiveStream(const CallRef& call, const IncomingRef& incoming);
   void Wait(const CallRef& call);
   void Delete(const CallRef& call);
   void Stat(const CallRef& call);
@@ -93,6 +99,9 @@ class BrokerImpl : public Broker, public SocketServer::Handler {
   bool Reply(const CallRef& call, xdt_reply head, std::string_view text = {},
              std::span<const std::byte> data = {}, int fd = -1);
   void Fail(const CallRef& call, const Status& status);
+  std::shared_ptr<Sandbox> MakeSandbox(const Scope& scope, uint64_t limit_bytes) const;
+  // Half of the pool: who stops in the middle of its work leaves the rest to others.
+  uint64_t ViewLimit() const { return options_.memory_bytes / 2; }
   // Runs `work` where it may take its time; fails the call when there is too much of it.
   void Later(const CallRef& call, std::function<void()> work);
   // Calls `next` with the share, or fails the call.

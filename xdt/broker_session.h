@@ -67,9 +67,14 @@ class Session {
   // cannot hold more.
   Session(ConnectionRef connection, uint64_t most_viewed_bytes)
       : connection_(std::move(connection)), most_viewed_bytes_(most_viewed_bytes) {}
+  // Of a reader within this process, who has no connection.
+  Session(std::shared_ptr<Sandbox> sandbox, uint64_t most_viewed_bytes)
+      : local_(std::move(sandbox)), most_viewed_bytes_(most_viewed_bytes) {}
 
   const ConnectionRef& connection() const { return connection_; }
-  const Sandbox& sandbox() const { return *static_cast<Sandbox*>(connection_->owner()); }
+  const Sandbox& sandbox() const {
+    return local_ != nullptr ? *local_ : *static_cast<Sandbox*>(connection_->owner());
+  }
 
   // Again at the limits; Unavailable once the connection is over.
   Result<uint64_t> Add(Filling filling);
@@ -86,6 +91,7 @@ class Session {
 
  private:
   const ConnectionRef connection_;
+  const std::shared_ptr<Sandbox> local_;
   const uint64_t most_viewed_bytes_;
   Mutex mutex_;  // leaf
   bool over_ F3_GUARDED_BY(mutex_) = false;

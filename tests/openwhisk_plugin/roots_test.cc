@@ -22,7 +22,7 @@ TEST(RootSpecTest, SaysWhereAndHow) {
   hints.outputs = {"out/*"};
   hints.follow = true;
   hints.ttl_s = 9;
-  RootSpec spec = MakeRootSpec(mount, hints, "guest", "w1");
+  RootSpec spec = MakeRootSpec(mount, hints, "guest", "a", "w1");
   EXPECT_EQ(spec.subtree, "openwhisk/guest");
   EXPECT_EQ(spec.ttl_s, 9u);
   EXPECT_TRUE(spec.follow);
@@ -30,7 +30,8 @@ TEST(RootSpecTest, SaysWhereAndHow) {
   EXPECT_EQ(spec.class_rules[0], std::make_pair(std::string("out/*"), meta::CLASS_DURABLE));
   EXPECT_EQ(spec.class_rules[1].first, "*.tmp");
   mount.lifetime = Lifetime::kWorkflow;
-  EXPECT_EQ(MakeRootSpec(mount, hints, "guest", "w1").subtree, "openwhisk/guest/.workflows/w1");
+  EXPECT_EQ(MakeRootSpec(mount, hints, "guest", "a", "w1").subtree,
+            "openwhisk/guest/.workflows/w1");
 }
 
 TEST(RootSpecTest, HintsOfNewFilesMakeNoDifferenceWhereNoneIsMade) {
@@ -39,14 +40,14 @@ TEST(RootSpecTest, HintsOfNewFilesMakeNoDifferenceWhereNoneIsMade) {
   Hints hints;
   hints.classes = {{"*", meta::CLASS_EPHEMERAL}};
   hints.ttl_s = 9;
-  EXPECT_EQ(MakeRootSpec(mount, hints, "n", ""), MakeRootSpec(mount, Hints(), "n", ""));
+  EXPECT_EQ(MakeRootSpec(mount, hints, "n", "a", ""), MakeRootSpec(mount, Hints(), "n", "a", ""));
   hints.follow = true;
-  EXPECT_NE(MakeRootSpec(mount, hints, "n", ""), MakeRootSpec(mount, Hints(), "n", ""));
+  EXPECT_NE(MakeRootSpec(mount, hints, "n", "a", ""), MakeRootSpec(mount, Hints(), "n", "a", ""));
 }
 
 TEST(RootKeyTest, DiffersWithEveryField) {
-  RootSpec base{"v", "s", false, {{"a", meta::CLASS_DURABLE}}, false, 1};
-  std::vector<RootSpec> others(9, base);
+  RootSpec base{"v", "s", false, {{"a", meta::CLASS_DURABLE}}, false, 1, "n", "x"};
+  std::vector<RootSpec> others(11, base);
   others[0].volume = "w";
   others[1].subtree = "t";
   others[2].read_only = true;
@@ -57,6 +58,8 @@ TEST(RootKeyTest, DiffersWithEveryField) {
   others[7].ttl_s = 11;
   others[8].volume = "vs";
   others[8].subtree = "";
+  others[9].name_space = "m";
+  others[10].action = "";
   std::set<std::string> keys = {RootKey(base)};
   for (const RootSpec& other : others) {
     EXPECT_EQ(RootKey(other).size(), 32u);
@@ -66,7 +69,8 @@ TEST(RootKeyTest, DiffersWithEveryField) {
 }
 
 TEST(RootKeyTest, TheOrderOfRulesCounts) {
-  RootSpec a{"v", "s", false, {{"a", meta::CLASS_DURABLE}, {"*", meta::CLASS_EPHEMERAL}}, false, 0};
+  RootSpec a{"v",   "s", false, {{"a", meta::CLASS_DURABLE}, {"*", meta::CLASS_EPHEMERAL}},
+             false, 0,   "",    ""};
   RootSpec b = a;
   std::swap(b.class_rules[0], b.class_rules[1]);
   EXPECT_NE(RootKey(a), RootKey(b));
@@ -93,7 +97,9 @@ class RootsTest : public ::testing::Test {
     };
     return options;
   }
-  static RootSpec Spec(int i) { return {"v", "s" + std::to_string(i), false, {}, false, 0}; }
+  static RootSpec Spec(int i) {
+    return {"v", "s" + std::to_string(i), false, {}, false, 0, "", ""};
+  }
   size_t mounted() {
     MutexLock lock(mutex_);
     return mounted_.size();
