@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import mmap
 import os
 import signal
