@@ -421,7 +421,7 @@ class Worker:
                     plain = isinstance(value, (bool, int, float, str, bytes, tuple, list, dict))
                     answer = ("value", value if plain else None)
             except OSError as error:
-                answer = ("errno", error.errno)
+                answer = ("errno", error.errno) if error.errno else ("failure", repr(error))
             except Exception as error:
                 answer = ("failure", repr(error))
             print(repr(answer), flush=True)
