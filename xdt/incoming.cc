@@ -71,6 +71,7 @@ void Incoming::Fail(const Status& status) {
 void Incoming::Await(uint64_t wanted, int64_t deadline_micros, Ready ready) {
   wanted = std::min(wanted, bytes_);
   uint64_t id = 0;
+  Ready now;  // whoever need not wait
   Result<uint64_t> answer = uint64_t{0};
   {
     MutexLock lock(mutex_);
@@ -79,9 +80,11 @@ void Incoming::Await(uint64_t wanted, int64_t deadline_micros, Ready ready) {
     if (status_.ok() && here < wanted) {
       id = next_waiter_++;
       waiters_.push_back({id, wanted, std::move(ready)});
+    } else {
+      now = std::move(ready);
     }
   }
-  if (id == 0) return ready(std::move(answer));
+  if (now) return now(std::move(answer));
   if (deadline_micros == kNever) return;
   timers_->At(deadline_micros, [self = weak_from_this(), id] {
     if (auto incoming = self.lock()) incoming->Expire(id);

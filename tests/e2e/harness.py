@@ -21,6 +21,7 @@ import pathlib
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -324,14 +325,24 @@ def make_ephemeral_dir(path, **attributes):
     return pathlib.Path(path)
 
 
+def ask(control, **request):
+    """One request to a daemon's control socket; the reply."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(10)
+        s.connect(str(control))
+        s.sendall(json.dumps(request).encode() + b"\n")
+        return json.loads(s.makefile().readline())
+
+
 class ExtraNode:
     """A node agent beside those of a cluster, on the host itself, with one mount of its own.
 
     options are those of `f3 mount -o` for the mount; source is VOLUME or VOLUME/SUBTREE. second, a
-    source too, is mounted at self.second by the same agent.
+    source too, is mounted at self.second by the same agent; settings are words for `f3 node`.
     """
 
-    def __init__(self, cluster, options="", source="default", secret=None, second=None):
+    def __init__(self, cluster, options="", source="default", secret=None, second=None,
+                 settings=()):
         self._base = pathlib.Path(tempfile.mkdtemp(prefix="extra-", dir=cluster.dir.parent))
         self.point = self._base / "mount"
         self.point.mkdir()
@@ -341,7 +352,9 @@ class ExtraNode:
                       "--secret", secret or cluster.dir / "run" / "secret",
                       "--durable", cluster.durable(), "--state", self._base / "state",
                       "--control", self._base / "sock", "--log", self._base / "log",
-                      "--mount", ":".join(filter(None, [source, str(self.point), options]))]
+                      "--mount", ":".join(filter(None, [source, str(self.point), options])),
+                      *settings]
+        self.control = self._base / "sock"
         if second is not None:
             self.second = self._base / "second"
             self.second.mkdir()
@@ -408,7 +421,7 @@ class Worker:
                     plain = isinstance(value, (bool, int, float, str, bytes, tuple, list, dict))
                     answer = ("value", value if plain else None)
             except OSError as error:
-                answer = ("errno", error.errno)
+                answer = ("errno", error.errno) if error.errno else ("failure", repr(error))
             except Exception as error:
                 answer = ("failure", repr(error))
             print(repr(answer), flush=True)

@@ -6,11 +6,10 @@ import json
 import mmap
 import os
 import signal
-import socket as sockets
 import time
 
 from attach_harness import ONE_MOUNT, Lab, RuncContainer
-from harness import ExtraNode, Worker, run
+from harness import ExtraNode, Worker, ask, run
 from xdt_harness import Function, XdtTest, used
 
 MIB = 1 << 20
@@ -27,11 +26,7 @@ class Values(XdtTest):
 
     def control(self, node, **request):
         """One request to a node agent's control socket."""
-        with sockets.socket(sockets.AF_UNIX) as s:
-            s.settimeout(10)
-            s.connect(str(self.c.dir / "run" / f"n{node}.sock"))
-            s.sendall(json.dumps(request).encode() + b"\n")
-            return json.loads(s.makefile().readline())
+        return ask(self.c.dir / "run" / f"n{node}.sock", **request)
 
     def sandbox(self, node, name_space, action=""):
         """A function of its own sandbox."""
