@@ -70,6 +70,7 @@ class Responder {
     hwalloc::Buffer buffer;
     int64_t deadline_micros = 0;
     FabricOp* receive = nullptr;
+    bool at_once = false;  // handled by the progress thread itself
     bool ready_sent = false;
     bool bytes_sent = false;  // of a read
     bool bytes_over = false;  // the fabric has given the buffer back
@@ -88,6 +89,7 @@ class Responder {
   void HandleControl(const ServedRef& served);
   void Refuse(const ServedRef& served, const Status& status);
   void Handled(const ServedRef& served, ReplyMessage reply);
+  void Answer(const ServedRef& served, ReplyMessage reply);
   void Send(const ServedRef& served);
   void ExpireAndClose(int64_t now, int64_t* due);
 
