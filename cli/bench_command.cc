@@ -1,4 +1,6 @@
 // f3 bench: ratios against this machine's own file system and network, measured in one run.
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -73,7 +75,7 @@ Table LatencyTable(const bench::Report& report) {
                "target"});
   for (const auto& m : report.measurements) {
     const auto rate = [&m](const std::vector<double>& values) {
-      return m.bytes == 0 ? "-" : Short(GigabytesPerSecond(m, values));
+      return m.bytes == 0 ? "-" : fmt::format("{:.3g}", GigabytesPerSecond(m, values));
     };
     table.Add({m.what, Short(bench::Median(m.f3)), Short(bench::Percentile(m.f3, kTail)),
                rate(m.f3), m.against, Short(bench::Median(m.other)),
