@@ -26,6 +26,12 @@ std::string Quote(const std::string& text) {
   return out + "\"";
 }
 
+std::string QuoteAll(const std::vector<std::string>& texts) {
+  std::string out;
+  for (const std::string& text : texts) out += (out.empty() ? "" : ", ") + Quote(text);
+  return "[" + out + "]";
+}
+
 }  // namespace
 
 std::string ShortHash(const std::string& text) {
@@ -52,6 +58,7 @@ std::string ClusterLayout::ToToml() const {
   out += "memory = " + std::to_string(memory_bytes) + "\n";
   out += "disk = " + std::to_string(disk_bytes) + "\n";
   out += "delay_us = " + std::to_string(delay_micros) + "\n";
+  out += "openwhisk_allow = " + QuoteAll(openwhisk_allow) + "\n";
   for (const auto& node : nodes) {
     out += "\n[[node]]\nname = " + Quote(node.name) + "\naddress = " + Quote(node.address) +
            "\nnetns = " + Quote(node.netns) + "\nlink = " + Quote(node.link) + "\n";
@@ -72,6 +79,7 @@ Result<ClusterLayout> ClusterLayout::FromToml(const std::string& text, const std
   settings.Number("memory", &layout.memory_bytes, 0, kAny, "");
   settings.Number("disk", &layout.disk_bytes, 0, kAny, "");
   settings.Number("delay_us", &delay, 0, kAny, "");
+  settings.Texts("openwhisk_allow", &layout.openwhisk_allow, "");
   settings.Tables("node", [&]() {
     // References into the vector last until the next element, as the contract says.
     layout.nodes.emplace_back();
@@ -120,6 +128,7 @@ Status ClusterLayout::WriteDaemonConfigs() const {
             "\ncontrol = " + Quote(run(node.name + ".sock")) +
             "\nagent_socket = " + Quote(agent_socket(node)) +
             "\nsandboxes = " + Quote(sandboxes(node)) + "\n";
+    if (!openwhisk_allow.empty()) text += "openwhisk_allow = " + QuoteAll(openwhisk_allow) + "\n";
     if (disk_bytes > 0) text += "disk = " + std::to_string(disk_bytes) + "\n";
     if (delay_micros > 0) text += "delay = \"" + std::to_string(delay_micros) + "us\"\n";
     text += "\n[[mount]]\nvolume = \"default\"\ndir = " + Quote(mount(node)) +

@@ -33,6 +33,7 @@ struct ClusterLayout {
   uint64_t memory_bytes = 0;  // of each node
   uint64_t disk_bytes = 0;    // of each node; 0: what the file system has
   int64_t delay_micros = 0;
+  std::vector<std::string> openwhisk_allow;  // "NAMESPACE=VOLUME", for every agent
   std::vector<ClusterNode> nodes;
 
   std::string run(const std::string& file) const { return dir + "/run/" + file; }

@@ -91,6 +91,17 @@ Result<OperationLock> OperationLock::Take(const std::string& dir) {
   return lock;
 }
 
+Result<OperationLock> OperationLock::AwaitNetwork() {
+  constexpr char kPath[] = "/run/f3-network.lock";
+  OperationLock lock;
+  lock.fd_.Reset(::open(kPath, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock.fd_.valid()) return Status::FromErrno(errno, std::string("open ") + kPath);
+  while (::flock(lock.fd_.get(), LOCK_EX) != 0) {
+    if (errno != EINTR) return Status::FromErrno(errno, std::string("lock ") + kPath);
+  }
+  return lock;
+}
+
 Status PrepareCluster(const ClusterLayout& layout, const Say& say) {
   say("directories");
   F3_RETURN_IF_ERROR(MakeDir(layout.dir + "/run", 0755));

@@ -17,6 +17,10 @@ namespace f3::cli {
 class OperationLock {
  public:
   static Result<OperationLock> Take(const std::string& dir);
+  // Of the whole machine, waited for: from choosing a cluster's addresses until its links have
+  // them, so that two clusters that start at once do not choose the same. Taken after the other
+  // one.
+  static Result<OperationLock> AwaitNetwork();
 
  private:
   UniqueFd fd_;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 
 #include "cli/cluster.h"
 #include "cli/commands.h"
@@ -20,6 +21,7 @@
 #include "cli/table.h"
 #include "common/log.h"
 #include "common/units.h"
+#include "openwhisk_plugin/names.h"
 
 namespace f3::cli {
 namespace {
@@ -34,6 +36,7 @@ struct UpOptions {
   uint64_t memory_bytes = 0;
   uint64_t disk_bytes = 0;
   int64_t delay_micros = -1;
+  std::vector<std::string> openwhisk_allow;
   bool no_netns = false;
   bool no_passthrough = false;
   Settings settings;
@@ -91,10 +94,12 @@ Result<ClusterLayout> Plan(const std::string& dir, const UpOptions& options, boo
           " nodes and up only adds; `f3 node drain` first, or destroy it");
     }
     if (running) {
-      bool changed = (options.nodes != 0 && options.nodes != layout.nodes.size()) ||
-                     (options.memory_bytes != 0 && options.memory_bytes != layout.memory_bytes) ||
-                     (options.disk_bytes != 0 && options.disk_bytes != layout.disk_bytes) ||
-                     (options.delay_micros >= 0 && options.delay_micros != layout.delay_micros);
+      bool changed =
+          (options.nodes != 0 && options.nodes != layout.nodes.size()) ||
+          (options.memory_bytes != 0 && options.memory_bytes != layout.memory_bytes) ||
+          (options.disk_bytes != 0 && options.disk_bytes != layout.disk_bytes) ||
+          (options.delay_micros >= 0 && options.delay_micros != layout.delay_micros) ||
+          (!options.openwhisk_allow.empty() && options.openwhisk_allow != layout.openwhisk_allow);
       if (changed) {
         return Status::InvalidArgument("the cluster runs with other settings; `f3 down` first");
       }
@@ -108,6 +113,8 @@ Result<ClusterLayout> Plan(const std::string& dir, const UpOptions& options, boo
   if (options.memory_bytes != 0) layout.memory_bytes = options.memory_bytes;
   if (options.disk_bytes != 0) layout.disk_bytes = options.disk_bytes;
   if (options.delay_micros >= 0) layout.delay_micros = options.delay_micros;
+  if (!options.openwhisk_allow.empty()) layout.openwhisk_allow = options.openwhisk_allow;
+  F3_RETURN_IF_ERROR(openwhisk::VolumePolicy::Parse(layout.openwhisk_allow).status());
   if (fresh || options.no_passthrough) layout.passthrough = !options.no_passthrough;
   if (layout.memory_bytes > MachineMemoryBytes()) {
     return Status::InvalidArgument("--memory " + FormatBytes(layout.memory_bytes) +
@@ -160,6 +167,7 @@ Status Up(UpOptions* options) {
   std::vector<Daemon> living = FindDaemons(dir + "/run");
   bool supervised = std::any_of(living.begin(), living.end(),
                                 [](const Daemon& d) { return d.name == "supervise"; });
+  F3_ASSIGN_OR_RETURN(std::optional<OperationLock> network, OperationLock::AwaitNetwork());
   F3_ASSIGN_OR_RETURN(ClusterLayout layout, Plan(dir, *options, !living.empty()));
   if (supervised && AllUsable(layout)) {
     std::printf("The cluster at %s is already running.\n", dir.c_str());
@@ -175,6 +183,7 @@ Status Up(UpOptions* options) {
   uint64_t step = 0;
   Say say = [&](const std::string& what) { progress.Update(++step, what); };
   Status status = PrepareCluster(layout, say);
+  network.reset();
   if (status.ok()) status = StartSupervisor(layout);
   if (status.ok()) status = AwaitCluster(layout, kUpTimeoutMicros, say);
   if (!status.ok()) {
@@ -226,6 +235,9 @@ void AddUp(CLI::App* app, int* exit_code) {
                  "Disk tier of each node (default: what its file system has)");
   settings.Micros("delay", &options->delay_micros, 0, 10'000'000,
                   "Delay each transfer between nodes by this much, for example 2ms");
+  settings.Texts("openwhisk_allow", &options->openwhisk_allow,
+                 "Volumes that sandboxes of an OpenWhisk namespace may use besides `default` and "
+                 "the one of its name: NAMESPACE=VOLUME,... (* for every namespace)");
   settings.Flag("no_netns", &options->no_netns, "Loopback addresses instead of network namespaces");
   settings.Flag("no_passthrough", &options->no_passthrough,
                 "Serve all reads and writes through the agents");

@@ -190,19 +190,31 @@ Result<ContentRef> FileManagerImpl::RemoteContent(const OpenTaskRef& task) {
   return Status::Unavailable("the home of inode " + std::to_string(key.ino) + " is not known");
 }
 
-FileManagerImpl::Mounts FileManagerImpl::SwitchHandles(const InodeRef& inode,
+FileManagerImpl::Switch FileManagerImpl::SwitchHandles(const InodeRef& inode,
                                                        const ContentRef& content) {
-  Mounts mounts;
+  Switch out;
   MutexLock lock(inode->mutex);
   inode->current = content;
   for (const auto& [id, handle] : inode->handles) {
     if (handle->mode == ServeMode::kPassthrough || handle->mode == ServeMode::kInternal) continue;
     if (handle->content == content) continue;
-    if (handle->content->identity() != content->identity()) mounts[handle->kernel] = true;
+    if (handle->content->identity() != content->identity()) {
+      out.stale_pages[handle->kernel] = true;
+      const bool in_place = handle->content->home != nullptr || inode->writing;
+      if (handle->mode == ServeMode::kCached && !in_place) {
+        inode->shown_sizes.emplace(handle->node_id, handle->content->size);
+      }
+    }
     handle->content = content;
   }
   inode->modes.SwitchCached(content->identity());
-  return mounts;
+  if (out.stale_pages.empty()) return out;
+  ++inode->dropping;
+  out.sizes_kept = std::shared_ptr<void>(inode.get(), [inode](void*) {
+    MutexLock dropped(inode->mutex);
+    if (--inode->dropping == 0) inode->shown_sizes.clear();
+  });
+  return out;
 }
 
 Result<ContentRef> FileManagerImpl::ReaderContent(const OpenTaskRef& task) {

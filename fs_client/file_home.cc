@@ -116,7 +116,7 @@ void FileManagerImpl::PrepareHome(const InodeRef& inode, std::shared_ptr<storage
       content->version = attr.version();
       F3_RETURN_IF_ERROR(BeginWriting(inode, content, attr, std::move(rows),
                                       !durable && info.version != attr.version()));
-      SwitchHandles(inode, content).clear();  // the same object: no pages change
+      SwitchHandles(inode, content);  // the same object: no pages change
       return Status();
     };
     done(prepare());

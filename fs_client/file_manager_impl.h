@@ -160,7 +160,13 @@ class FileManagerImpl : public FileManager {
   void ReportCopy(const ObjectKey& key, Version version);
   // Handles of this node that the daemon serves show `content` from now on. Returns the mounts
   // whose pages have to go.
-  Mounts SwitchHandles(const InodeRef& inode, const ContentRef& content);
+  // Whose pages have to go, and what keeps the lengths as they were (OpenInode::shown_sizes): to be
+  // let go after that, without the inode's mutex.
+  struct Switch {
+    Mounts stale_pages;
+    std::shared_ptr<void> sizes_kept;
+  };
+  Switch SwitchHandles(const InodeRef& inode, const ContentRef& content);
 
   // ---- file_data.cc ----
   void ReadFollowing(const HandleRef& handle, const ContentRef& content, uint64_t offset,
@@ -222,8 +228,9 @@ class FileManagerImpl : public FileManager {
 
   // ---- file_session.cc ----
   // `done` is given the mounts whose pages have to go, and whether anything had changed.
-  using Switched = std::function<void(Status, bool changed, Mounts mounts)>;
+  using Switched = std::function<void(Status, bool changed, Switch switched)>;
   void Revalidate(const InodeRef& inode, bool lock_taken, Switched done);
+  void DropReplaced(const InodeRef& inode, Switch switched, std::function<void()> done);
   void ScheduleRevalidate(const InodeRef& inode, int attempt);
   void Reopen(const InodeRef& inode);
   Status ReopenBlocking(const InodeRef& inode);

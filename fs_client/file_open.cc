@@ -166,7 +166,9 @@ void FileManagerImpl::ResolveContent(const OpenTaskRef& task) {
   task->content = *content;
   if (task->writes) {
     // One node is POSIX: what was opened here before shows what is written here now.
-    task->stale_pages = SwitchHandles(task->inode, task->content);
+    Switch switched = SwitchHandles(task->inode, task->content);
+    task->stale_pages = std::move(switched.stale_pages);
+    task->sizes_kept = std::move(switched.sizes_kept);
   } else {
     MutexLock lock(task->inode->mutex);
     if (!task->inode->writing) task->inode->current = task->content;
@@ -373,7 +375,10 @@ void FileManagerImpl::Admit(const OpenTaskRef& task) {
       options_.attr_changed(ino, kernel, [done, token = in_flight_.Begin()] { done(); });
     };
   }
-  InvalidateKernels(task->stale_pages, task->request.ino, 0, 0, std::move(done));
+  InvalidateKernels(task->stale_pages, task->request.ino, 0, 0, [task, done = std::move(done)] {
+    task->sizes_kept.reset();
+    done();
+  });
 }
 
 void FileManagerImpl::FailOpen(const OpenTaskRef& task, const Status& status) {
@@ -389,7 +394,10 @@ void FileManagerImpl::FailOpen(const OpenTaskRef& task, const Status& status) {
              [this, inode = task->inode](Next next) { FinishWriting(inode, std::move(next)); });
   }
   task->next();
-  task->done(status, OpenOutcome{});
+  InvalidateKernels(task->stale_pages, task->request.ino, 0, 0, [task, status] {
+    task->sizes_kept.reset();
+    task->done(status, OpenOutcome{});
+  });
 }
 
 bool FileManagerImpl::KeepCache(const OpenTask& task, ServeMode mode, bool others_cached) {

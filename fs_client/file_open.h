@@ -22,8 +22,9 @@ struct FileManagerImpl::OpenTask {
   bool counted = false;  // the metadata server counts this open
   std::vector<storage::DurableBlock> rows;
   ContentRef content;
-  bool follows = false;  // reads of this handle wait for the writer
-  Mounts stale_pages;    // of these the pages go before the reply
+  bool follows = false;              // reads of this handle wait for the writer
+  Mounts stale_pages;                // of these the pages go before the reply
+  std::shared_ptr<void> sizes_kept;  // until then
 };
 
 }  // namespace f3::fs

@@ -268,6 +268,9 @@ std::optional<uint64_t> FileManagerImpl::OlderSize(const meta::Attr& attr, uint6
   InodeRef inode = FindInode(attr.ino());
   if (inode == nullptr) return std::nullopt;
   MutexLock lock(inode->mutex);
+  if (auto shown = inode->shown_sizes.find(node); shown != inode->shown_sizes.end()) {
+    return shown->second;
+  }
   if (inode->writing) return std::nullopt;
   // The kernel has one length per node: that of the newest handle. Older ones may be closed
   // already.

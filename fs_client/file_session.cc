@@ -22,12 +22,21 @@ void FileManagerImpl::AfterLock(Ino ino, Done done) {
     return;
   }
   OnStrand(inode, [this, inode, done = std::move(done)](Next next) {
-    Revalidate(inode, /*lock_taken=*/true,
-               [this, inode, done, next = std::move(next)](const Status& status, bool,
-                                                           const Mounts& mounts) {
-                 next();
-                 InvalidateKernels(mounts, inode->ino, 0, 0, [done, status] { done(status); });
-               });
+    Revalidate(
+        inode, /*lock_taken=*/true,
+        [this, inode, done, next = std::move(next)](const Status& status, bool, Switch switched) {
+          next();
+          DropReplaced(inode, std::move(switched), [done, status] { done(status); });
+        });
+  });
+}
+
+void FileManagerImpl::DropReplaced(const InodeRef& inode, Switch switched,
+                                   std::function<void()> done) {
+  auto kept = std::make_shared<std::shared_ptr<void>>(std::move(switched.sizes_kept));
+  InvalidateKernels(switched.stale_pages, inode->ino, 0, 0, [kept, done = std::move(done)] {
+    kept->reset();
+    if (done) done();
   });
 }
 
@@ -117,10 +126,10 @@ void FileManagerImpl::ScheduleRevalidate(const InodeRef& inode, int attempt) {
     OnStrand(inode, [this, inode, attempt](Next next) {
       Revalidate(inode, /*lock_taken=*/false,
                  [this, inode, attempt, next = std::move(next)](const Status& status, bool changed,
-                                                                const Mounts& mounts) {
+                                                                Switch switched) {
                    next();
                    if (!status.ok() || !changed) ScheduleRevalidate(inode, attempt + 1);
-                   InvalidateKernels(mounts, inode->ino, 0, 0, nullptr);
+                   DropReplaced(inode, std::move(switched), nullptr);
                  });
     });
   });

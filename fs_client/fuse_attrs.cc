@@ -15,6 +15,7 @@ int64_t Nanos(const timespec& time) { return time.tv_sec * 1'000'000'000 + time.
 }  // namespace
 
 void FuseImpl::GetAttr(const ReqRef& req, uint64_t node) {
+  if (auto fresh = fresh_.Find(nodes_->ToIno(node))) return ReplyAttr(req, node, *fresh);
   meta::Request request;
   request.mutable_getattr()->set_ino(nodes_->ToIno(node));
   CallMeta(req, std::move(request), [this, req, node](const Status& status, meta::Reply reply) {

@@ -78,6 +78,7 @@ void FuseImpl::OnInvalidate(const meta::Invalidate& invalidate, std::function<vo
     MutexLock lock(mutex_);
     for (const auto& item : invalidate.items()) plain_.erase(item.ino());
   }
+  for (const auto& item : invalidate.items()) fresh_.Drop(item.ino());
   if (!anything) return done();
   auto shared = std::make_shared<std::function<void()>>(std::move(done));
   const bool queued = notifiers_->TrySubmit([this, invalidate, kept, shared] {
@@ -96,6 +97,7 @@ void FuseImpl::OnInvalidate(const meta::Invalidate& invalidate, std::function<vo
 void FuseImpl::InvalidateInode(Ino ino, bool data, uint64_t offset, uint64_t length,
                                std::function<void()> done) {
   const uint64_t kept = BeginInvalidate(ino);
+  fresh_.Drop(ino);
   if (!data && kept == 0) {
     if (done) done();
     return;
@@ -114,6 +116,11 @@ void FuseImpl::InvalidateInode(Ino ino, bool data, uint64_t offset, uint64_t len
 
 void FuseImpl::DropCaches() {
   guard_.InvalidateAll();
+  fresh_.Clear();
+  {
+    MutexLock lock(mutex_);
+    plain_.clear();
+  }
   DropAllNames();
   for (uint64_t node : nodes_->All()) NotifyInode(node, -1, 0);
   RetryAllLocks();

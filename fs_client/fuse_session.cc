@@ -1,8 +1,8 @@
 // A mount's life: mounting, the threads that read requests, unmounting.
 #include "fs_client/fuse_session.h"
 
-#include <poll.h>
 #include <spdlog/spdlog.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -173,6 +173,15 @@ Status FuseImpl::MountKernel() {
     return Status::Internal("libfuse refuses to let its replies pass through F3");
   }
   ::fcntl(fd_, F_SETFL, ::fcntl(fd_, F_GETFL) | O_NONBLOCK);
+  // Edge-triggered, each request wakes one thread, which then reads until there are no more; the
+  // end of all is level-triggered.
+  waiter_.Reset(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_event requests = {EPOLLIN | EPOLLET, {.fd = fd_}};
+  epoll_event end = {EPOLLIN, {.fd = wake_.get()}};
+  if (!waiter_.valid() || ::epoll_ctl(waiter_.get(), EPOLL_CTL_ADD, fd_, &requests) != 0 ||
+      ::epoll_ctl(waiter_.get(), EPOLL_CTL_ADD, wake_.get(), &end) != 0) {
+    return Status::FromErrno(errno, "wait for requests of " + dir());
+  }
   return Status();
 }
 
@@ -231,6 +240,11 @@ OpenRequest FuseImpl::Opener(const ReqRef& req, uint64_t node, int flags) {
   return request;
 }
 
+void FuseImpl::WakeAll() {
+  const uint64_t one = 1;
+  if (::write(wake_.get(), &one, sizeof(one)) < 0) spdlog::error("waking the mount's threads");
+}
+
 void FuseImpl::Serve(int index) {
   const std::string name = "f3-fuse-" + std::to_string(index);
   ::pthread_setname_np(::pthread_self(), name.c_str());
@@ -245,12 +259,12 @@ void FuseImpl::Serve(int index) {
     }
     if (n < 0 && (errno == EINTR || errno == ENOENT)) continue;
     if (n < 0 && errno == EAGAIN) {
-      pollfd waits[2] = {{fd_, POLLIN, 0}, {wake_.get(), POLLIN, 0}};
-      ::poll(waits, 2, -1);
-      if (waits[1].revents != 0) break;
+      epoll_event event;
+      if (::epoll_wait(waiter_.get(), &event, 1, -1) == 1 && event.data.fd == wake_.get()) break;
       continue;
     }
     gone = true;  // ENODEV: unmounted
+    WakeAll();    // the kernel told this thread alone
     break;
   }
   bool last = false;
@@ -276,6 +290,8 @@ void FuseImpl::ServeOne(std::unique_ptr<RequestBuffer>* buffer, size_t size) {
   std::memcpy(&current.header, bytes, sizeof(current.header));
   current.buffer = buffer;
   if (current.header.opcode <= kernel::kMaxOpcode) ++requests_[current.header.opcode];
+  if (!FreshFiles::Keeps(current.header.opcode)) fresh_.Drop(nodes_->ToIno(current.header.nodeid));
+  if (FreshFiles::ChangesOthers(current.header.opcode)) fresh_.Clear();
   const std::byte* body = bytes + sizeof(fuse_in_header);
   const size_t body_size = size - sizeof(fuse_in_header);
   current.kill_suid = KillsSuid(current.header.opcode, body, body_size);
@@ -345,8 +361,7 @@ void FuseImpl::Unmount() {
     spdlog::warn("{} is in use: its mount is removed once the last file is closed", dir());
   }
   RetryAllLocks();
-  const uint64_t one = 1;
-  if (::write(wake_.get(), &one, sizeof(one)) < 0) spdlog::error("waking the mount's threads");
+  WakeAll();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   if (ender_.joinable()) ender_.join();

@@ -30,6 +30,7 @@
 #include "common/mutex.h"
 #include "common/unique_fd.h"
 #include "fs_client/class_rules.h"
+#include "fs_client/fresh_files.h"
 #include "fs_client/fuse_kernel.h"
 #include "fs_client/fuse_session.h"
 #include "fs_client/grant_guard.h"
@@ -133,6 +134,7 @@ class FuseImpl : public FuseSession {
   Status FindRoot();
   Status MountKernel();
   void Serve(int index);
+  void WakeAll();  // ends the threads that serve
   void ServeOne(std::unique_ptr<RequestBuffer>* buffer, size_t size);
   void Ended();
   void ReleaseAll();
@@ -282,10 +284,12 @@ class FuseImpl : public FuseSession {
   std::unique_ptr<InodeTable> nodes_;
   std::unique_ptr<ClassRules> rules_;
   GrantGuard guard_;
+  FreshFiles fresh_;
   fuse_session* session_ = nullptr;  // constant while threads run
   // Likewise; owned by session_. -1 once that is gone: what the file layer still asks then fails.
   std::atomic<int> fd_{-1};
-  UniqueFd wake_;  // readable: the threads end
+  UniqueFd wake_;    // readable: the threads end
+  UniqueFd waiter_;  // epoll: requests, and wake_
   // Inodes that had neither setuid nor setgid, and whose attributes nobody has changed since.
   std::unordered_set<Ino> plain_ F3_GUARDED_BY(mutex_);
   std::array<std::atomic<uint64_t>, kernel::kMaxOpcode + 1> requests_{};

@@ -1,4 +1,5 @@
 // Extended attributes.
+#include <linux/xattr.h>
 #include <sys/xattr.h>
 
 #include <cerrno>
@@ -23,8 +24,10 @@ void FuseImpl::ReplyXattr(const ReqRef& req, const std::string& value, size_t si
 }
 
 void FuseImpl::GetXattr(const ReqRef& req, uint64_t node, const char* name, size_t size) {
+  const Ino ino = nodes_->ToIno(node);
+  if (std::strcmp(name, XATTR_NAME_CAPS) == 0 && fresh_.Find(ino)) return req->Error(ENODATA);
   meta::Request request;
-  request.mutable_getxattr()->set_ino(nodes_->ToIno(node));
+  request.mutable_getxattr()->set_ino(ino);
   request.mutable_getxattr()->set_name(name);
   CallMeta(req, std::move(request),
            [this, req, size](const Status& status, const meta::Reply& reply) {

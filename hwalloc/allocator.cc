@@ -24,7 +24,7 @@ void* AllocateClass(uint32_t index, bool* zero) {
   if (index < kZeroTrackedClass || p == nullptr || t_heap == &g_ended_thread) return p;
   // Every slot of these classes comes through here, the lowest free one first. (Of the late heap,
   // which several threads use, nothing is known.)
-  auto* arena = static_cast<ArenaHeader*>(HeaderOf(p));
+  ArenaHeader* arena = ArenaOf(p);
   auto offset = static_cast<uint32_t>(static_cast<char*>(p) - arena->base());
   uint32_t slot = (offset - arena->first_slot) / SlotBytes(index);
   if (slot >= arena->zero_from) {
@@ -34,15 +34,15 @@ void* AllocateClass(uint32_t index, bool* zero) {
   return p;
 }
 
-// A header that certainly belongs to something that is allocated, or the end of the process.
-UnitHeader* CheckedHeaderOf(const void* p, const char* what) {
-  if (!IsOurs(reinterpret_cast<uintptr_t>(p) - 1)) Fatal(what, p);
-  UnitHeader* header = HeaderOf(p);
-  if (header->kind != UnitKind::kArena && header->kind != UnitKind::kLarge) Fatal(what, p);
-  return header;
+// A unit in which something may be allocated, or the end of the process.
+const Unit* CheckedUnitOf(const void* p, const char* what) {
+  const Unit* unit = UnitOf(p);
+  if (unit == nullptr || unit->kind == UnitKind::kNone) Fatal(what, p);
+  return unit;
 }
 
-void CheckIsSlot(ArenaHeader* arena, const void* p) {
+void CheckIsSlot(const void* p) {
+  ArenaHeader* arena = ArenaOf(p);
   auto offset = static_cast<uint32_t>(static_cast<const char*>(p) - arena->base());
   if (offset < arena->first_slot ||
       (offset - arena->first_slot) % SlotBytes(arena->class_index) != 0) {
@@ -50,9 +50,9 @@ void CheckIsSlot(ArenaHeader* arena, const void* p) {
   }
 }
 
-size_t UsableBytes(const UnitHeader* header) {
-  if (header->kind == UnitKind::kArena) return SlotBytes(header->class_index);
-  return static_cast<const LargeHeader*>(header)->usable_bytes;
+size_t UsableBytes(const Unit* unit, const void* p) {
+  if (unit->kind == UnitKind::kArena) return SlotBytes(unit->class_index);
+  return LargeOf(p)->usable_bytes;
 }
 
 // In another place. A large block that grew gets room to grow on: address space costs nothing until
@@ -90,16 +90,17 @@ void* AllocateRest(size_t bytes) {
 }
 
 void FreeRest(void* p) {
-  UnitHeader* header = CheckedHeaderOf(p, "free of an address that is not allocated");
-  if (header->owner != nullptr && header->owner->is_scope) Fatal("free of a scope's memory", p);
+  if (p == nullptr) return;
+  const Unit* unit = CheckedUnitOf(p, "free of an address that is not allocated");
+  if (unit->owner != nullptr && unit->owner->is_scope) Fatal("free of a scope's memory", p);
   int error = errno;
   if (IsDebug()) [[unlikely]] {
     DebugFree(p);
-  } else if (header->kind == UnitKind::kArena) {
-    CheckIsSlot(static_cast<ArenaHeader*>(header), p);
-    header->owner->FreeRemote(p);
+  } else if (unit->kind == UnitKind::kArena) {
+    CheckIsSlot(p);
+    unit->owner->FreeRemote(p);
   } else {
-    auto* large = static_cast<LargeHeader*>(header);
+    LargeHeader* large = LargeOf(p);
     if (large->data != p) Fatal("free of an address inside an object", p);
     FreeLarge(large);
   }
@@ -146,14 +147,14 @@ void* Reallocate(void* p, size_t bytes) {
     Free(p);
     return nullptr;
   }
-  UnitHeader* header = CheckedHeaderOf(p, "realloc of an address that is not allocated");
+  const Unit* unit = CheckedUnitOf(p, "realloc of an address that is not allocated");
   if (IsDebug()) [[unlikely]] {
     return Move(p, DebugUsableSize(p), bytes);
   }
-  size_t usable = UsableBytes(header);
-  if (header->kind == UnitKind::kLarge) {
+  size_t usable = UsableBytes(unit, p);
+  if (unit->kind == UnitKind::kLarge) {
     if (bytes > kMaxClassBytes) {
-      void* same = ReallocateLarge(static_cast<LargeHeader*>(header), bytes);
+      void* same = ReallocateLarge(LargeOf(p), bytes);
       if (same != nullptr) return same;
     }
   } else if (bytes <= usable && (usable <= 64 || bytes >= usable / 2)) {
@@ -164,8 +165,8 @@ void* Reallocate(void* p, size_t bytes) {
 
 size_t UsableSize(const void* p) {
   if (p == nullptr) return 0;
-  UnitHeader* header = CheckedHeaderOf(p, "size of an address that is not allocated");
-  return IsDebug() ? DebugUsableSize(p) : UsableBytes(header);
+  const Unit* unit = CheckedUnitOf(p, "size of an address that is not allocated");
+  return IsDebug() ? DebugUsableSize(p) : UsableBytes(unit, p);
 }
 
 }  // namespace f3::hwalloc

@@ -32,12 +32,10 @@ inline void* Allocate(size_t bytes) {
 
 // Frees what any of these functions returned; null is allowed. Keeps errno.
 inline void Free(void* p) {
-  if (p == nullptr) [[unlikely]]
-    return;
-  UnitHeader* header = HeaderOf(p);
+  const Unit* unit = UnitOf(p);
   Heap* heap = t_heap;
-  if (header->owner == heap) [[likely]]
-    return heap->FreeLocal(static_cast<ArenaHeader*>(header), p);
+  if (unit != nullptr && unit->owner == heap) [[likely]]
+    return heap->FreeLocal(unit, p);
   FreeRest(p);
 }
 

@@ -45,23 +45,21 @@ struct Debug {
 constinit Debug g_debug;
 
 bool IsChecked(const void* p) F3_NO_THREAD_SAFETY_ANALYSIS {
-  const UnitHeader* header = HeaderOf(p);
-  if (header->kind == UnitKind::kArena) return header->owner == &g_debug.heap;
-  return header->slots == 1;
+  const Unit* unit = UnitOf(p);
+  return unit->kind == UnitKind::kArena ? unit->owner == &g_debug.heap : unit->checked;
 }
 
 Block BlockOf(const void* p) {
-  UnitHeader* header = HeaderOf(p);
   size_t bytes = 0;
-  if (header->kind == UnitKind::kArena) {
-    auto* arena = static_cast<ArenaHeader*>(header);
+  if (UnitOf(p)->kind == UnitKind::kArena) {
+    ArenaHeader* arena = ArenaOf(p);
     auto offset = static_cast<uint32_t>(static_cast<const char*>(p) - arena->base());
     bytes = SlotBytes(arena->class_index);
     if (offset < arena->first_slot || (offset - arena->first_slot) % bytes != 0) {
       Fatal("address inside an object", p);
     }
   } else {
-    auto* large = static_cast<LargeHeader*>(header);
+    LargeHeader* large = LargeOf(p);
     if (large->data != p) Fatal("address inside an object", p);
     bytes = large->usable_bytes;
   }
@@ -96,11 +94,11 @@ size_t CheckLive(const Block& block) {
 }
 
 void Release(void* p) F3_REQUIRES(g_debug.lock) {
-  UnitHeader* header = HeaderOf(p);
-  if (header->kind == UnitKind::kArena) {
-    g_debug.heap.FreeLocal(static_cast<ArenaHeader*>(header), p);
+  const Unit* unit = UnitOf(p);
+  if (unit->kind == UnitKind::kArena) {
+    g_debug.heap.FreeLocal(unit, p);
   } else {
-    FreeLarge(static_cast<LargeHeader*>(header));
+    FreeLarge(LargeOf(p));
   }
 }
 
@@ -123,7 +121,7 @@ void* TakeBlock(size_t bytes, size_t alignment, bool* zero) F3_REQUIRES(g_debug.
     return p != nullptr ? p : g_debug.heap.AllocateSlow(index);
   }
   void* p = AllocateLarge(bytes, alignment, zero);
-  if (p != nullptr) HeaderOf(p)->slots = 1;
+  if (p != nullptr) UnitOf(p)->checked = true;
   return p;
 }
 
@@ -155,9 +153,9 @@ void* DebugAllocate(size_t bytes, size_t alignment, bool zero) {
 
 void DebugFree(void* p) {
   if (!IsChecked(p)) {
-    UnitHeader* header = HeaderOf(p);
-    if (header->kind == UnitKind::kArena) return header->owner->FreeRemote(p);
-    return FreeLarge(static_cast<LargeHeader*>(header));
+    const Unit* unit = UnitOf(p);
+    if (unit->kind == UnitKind::kArena) return unit->owner->FreeRemote(p);
+    return FreeLarge(LargeOf(p));
   }
   LockHolder hold(g_debug.lock);
   Block block = BlockOf(p);
@@ -174,9 +172,9 @@ void DebugFree(void* p) {
 
 size_t DebugUsableSize(const void* p) {
   if (IsChecked(p)) return CheckLive(BlockOf(p));
-  const UnitHeader* header = HeaderOf(p);
-  if (header->kind == UnitKind::kArena) return SlotBytes(header->class_index);
-  return static_cast<const LargeHeader*>(header)->usable_bytes;
+  const Unit* unit = UnitOf(p);
+  if (unit->kind == UnitKind::kArena) return SlotBytes(unit->class_index);
+  return LargeOf(p)->usable_bytes;
 }
 
 void DebugTrim() {

@@ -44,6 +44,60 @@ void Heap::MarkAvailable(ArenaHeader* arena) {
   available_[arena->class_index].PushBack(arena);
 }
 
+// Takes the lowest word of the arena's free bits into the table's entry.
+inline void Heap::Load(uint32_t index, ArenaHeader* arena) {
+  uint32_t word = 0;
+  uint64_t bits = arena->bitmap().TakeWord(&word);
+  arena->live += static_cast<uint32_t>(std::popcount(bits));
+  uint32_t begin = word * kWordSlots;
+  uint32_t end = begin + kWordSlots < arena->slots ? begin + kWordSlots : arena->slots;
+  uint32_t bytes = SlotBytes(index);
+  end = arena->first_slot + end * bytes;
+  if (end > arena->ready_pages * kPageBytes) [[unlikely]]
+    FaultInWord(index, arena, end);
+  TableEntry& entry = table_[index];
+  entry.bits = bits;
+  entry.first = arena->base() + arena->first_slot + begin * bytes;
+  entry.word = arena->words() + word;
+  entry.bytes = bytes;
+  // One thread writes the counter: no atomic addition is needed.
+  loads_.store(loads_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+void* Heap::AllocateSlow(uint32_t index) {
+  ArenaHeader* arena = current_[index];
+  if (arena == nullptr || arena->any == 0 || has_remote()) [[unlikely]] {
+    return AllocateElsewhere(index);
+  }
+  Load(index, arena);
+  return TryAllocate(index);
+}
+
+// Sets the object's bit.
+void Heap::FreeInArena(void* p) {
+  ArenaHeader* arena = ArenaOf(p);
+  auto offset = static_cast<uint32_t>(static_cast<char*>(p) - arena->base());
+  auto slot = static_cast<uint32_t>(
+      (static_cast<uint64_t>(offset - arena->first_slot) * arena->reciprocal) >> 32);
+  uint32_t index = slot / kWordSlots;
+  uint64_t bit = 1ull << (slot % kWordSlots);
+  uint64_t* word = arena->words() + index;
+  TableEntry& entry = table_[arena->class_index];
+  if (entry.word == word) {
+    if (entry.bits & bit) [[unlikely]]
+      DoubleFree(p);
+    entry.bits |= bit;
+    return;
+  }
+  uint64_t bits = *word;
+  if (bits & bit) [[unlikely]]
+    DoubleFree(p);
+  *word = bits | bit;
+  arena->any |= 1ull << index;
+  if (--arena->live <= arena->notice) [[unlikely]]
+    Noticed(arena);
+}
+
 void* Heap::AllocateElsewhere(uint32_t index) {
   if (has_remote()) {
     Drain();
@@ -87,8 +141,25 @@ ArenaHeader* Heap::FindArena(uint32_t index) {
   return arena;
 }
 
+// Frees an object that bears the mark: unless the program wrote it, the object is free already.
+void Heap::FreeMarked(void* p) {
+  const TableEntry& entry = table_[UnitOf(p)->class_index];
+  for (uint32_t i = 0; i < entry.held_count; ++i) {
+    if (entry.held[i] == p) DoubleFree(p);
+  }
+  *static_cast<uint64_t*>(p) = kFreedMark;
+  FreeInArena(p);
+}
+
+// Gives the objects that an entry holds back to their arenas.
+void Heap::ReleaseHeld(uint32_t index) {
+  TableEntry& entry = table_[index];
+  while (entry.held_count > 0) FreeInArena(entry.held[--entry.held_count]);
+}
+
 // Retires current arenas in which nothing lives: their classes may not need them again.
 void Heap::Reclaim() {
+  for (uint32_t i = 0; i < kClasses; ++i) ReleaseHeld(i);
   for (uint32_t i = 0; i < kClasses && empty_count_ < kEmptyArenas; ++i) {
     ArenaHeader* arena = current_[i];
     if (arena == nullptr) continue;
@@ -114,8 +185,7 @@ ArenaHeader* Heap::NewArena(uint32_t index) {
   if (run.base == nullptr) return nullptr;
   const ArenaLayout& layout = kLayouts[index];
   auto* arena = new (run.base + HeaderOffset(reinterpret_cast<uintptr_t>(run.base))) ArenaHeader;
-  arena->owner = this;
-  arena->kind = UnitKind::kArena;
+  *UnitAt(arena->base()) = Unit{this, UnitKind::kArena, false, static_cast<uint16_t>(index)};
   arena->class_index = static_cast<uint16_t>(index);
   arena->slots = static_cast<uint16_t>(layout.slots);
   arena->first_slot = layout.first_slot;
@@ -149,8 +219,7 @@ void Heap::Retire(ArenaHeader* arena) {
   --owned_[arena->class_index];
   --arena_count_;
   arena->state = ArenaState::kEmpty;
-  arena->owner = nullptr;
-  arena->kind = UnitKind::kNone;
+  *UnitAt(arena->base()) = Unit{};
   empty_[empty_count_++] = arena;
   // A few stay for the next need, the more the larger the heap is; then half of them go together.
   if (empty_count_ >= std::min(kEmptyArenas, 2 + arena_count_ / 32)) GiveEmpty(empty_count_ / 2);
@@ -167,13 +236,14 @@ void Heap::Drain() {
   void* p = remote_.exchange(nullptr, std::memory_order_acquire);
   while (p != nullptr) {
     void* next = *static_cast<void**>(p);
-    FreeLocal(static_cast<ArenaHeader*>(HeaderOf(p)), p);
+    FreeMarked(p);
     p = next;
   }
 }
 
 // Empties the table's entry, and puts its arena where it belongs.
 void Heap::Unload(uint32_t index) {
+  ReleaseHeld(index);
   ArenaHeader* arena = current_[index];
   if (arena == nullptr) return;
   TableEntry& entry = table_[index];

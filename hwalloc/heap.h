@@ -5,6 +5,11 @@
 // in the arena's header. Neither needs a lock or an atomic operation. When an entry is empty, the
 // next word is loaded: of the current arena, of another one that has room, or of a new one.
 //
+// In front of that, and unlike the hardware, an entry holds the last few objects that were freed.
+// What was in use a moment ago is still in the processor's cache, and neither the arena's header
+// nor its words are touched. For their arenas these objects count as allocated. A mark in the first
+// word of a freed object makes a second free look closer.
+//
 // Ownership. A heap belongs to one thread at a time; its arenas belong to it until all their slots
 // are free, then they go back to the page pool, several at a time. When its thread ends, a heap
 // waits for the next new thread, which takes it over with all that is in it. Heaps are never
@@ -25,69 +30,61 @@
 #include "hwalloc/lock.h"
 #include "hwalloc/page_pool.h"
 #include "hwalloc/size_classes.h"
+#include "hwalloc/unit.h"
 
 namespace f3::hwalloc {
 
-class Heap;
-
 constexpr uint32_t kPageBytes = 4096;
-
-enum class UnitKind : uint32_t {
-  kNone = 0,
-  kArena = 0x4841524e,  // unlikely in memory that is not ours
-  kLarge = 0x484c5247,
-};
-
-// What every header begins with.
-struct UnitHeader {
-  Heap* owner;  // of an arena, or of a scope's large block; null for other large blocks
-  UnitKind kind;
-  uint16_t class_index;  // of an arena
-  uint16_t slots;        // of an arena
-};
 
 // Where an arena is.
 enum class ArenaState : uint32_t { kCurrent, kAvailable, kFull, kEmpty };
 
-// In front of an arena's slots, followed by its words of free bits. Used by the owner alone,
-// except `owner`, `kind` and the constants, which others read while an object of it lives.
-struct ArenaHeader : UnitHeader {
-  uint32_t first_slot;  // bytes from the arena's base to slot 0
-  uint32_t reciprocal;  // of the slot size
-  uint64_t any;         // which words have free bits
-  uint32_t live;        // slots that are allocated, or in a table entry
-  uint32_t notice;      // a free that leaves this many live slots or fewer is looked at
+// In front of an arena's slots, followed by its words of free bits. Used by the owner alone, except
+// the constants, which others read while an object of it lives.
+struct ArenaHeader {
+  uint32_t first_slot;   // bytes from the arena's base to slot 0
+  uint32_t reciprocal;   // of the slot size
+  uint16_t class_index;  // as in its unit's entry
+  uint16_t slots;
+  uint64_t any;     // which words have free bits
+  uint32_t live;    // slots that are allocated, or in a table entry
+  uint32_t notice;  // a free that leaves this many live slots or fewer is looked at
   ArenaHeader* next;
   ArenaHeader* previous;
   uint16_t ready_pages;  // from the base: these are there already
   uint16_t zero_from;  // of classes from kZeroTrackedClass on: the slot from which on all are zero
   ArenaState state;
 
-  uint64_t* words() { return reinterpret_cast<uint64_t*>(this + 1); }
+  uint64_t* words() {
+    return reinterpret_cast<uint64_t*>(reinterpret_cast<char*>(this) + kLineBytes);
+  }
   SlotBitmap bitmap() { return SlotBitmap(&any, words()); }
   char* base() {
     return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(this) & ~uintptr_t{kUnitBytes - 1});
   }
 };
-static_assert(sizeof(ArenaHeader) == kLineBytes);
+static_assert(sizeof(ArenaHeader) <= kLineBytes);
+
+inline ArenaHeader* ArenaOf(const void* p) { return static_cast<ArenaHeader*>(HeaderOf(p)); }
 
 // Constants of each class.
 constexpr ArenaLayout LayoutOfClass(uint32_t index) {
-  return MakeLayout(SlotBytes(index), sizeof(ArenaHeader));
+  return MakeLayout(SlotBytes(index), kLineBytes);
 }
 
-// The header that `p` belongs to. Only its kind and owner may be read before it is known what p is.
-inline UnitHeader* HeaderOf(const void* p) {
-  uintptr_t base = ArenaBase(reinterpret_cast<uintptr_t>(p));
-  return reinterpret_cast<UnitHeader*>(base + HeaderOffset(base));
-}
+constexpr uint32_t kHeldObjects = 4;
+constexpr uint64_t kFreedMark = 0x6672656564'6f626a;  // unlikely in an object
 
-struct TableEntry {
+// One line of the cache.
+struct alignas(kLineBytes) TableEntry {
   uint64_t bits;   // free slots of the word, taken out of the arena's words
   char* first;     // slot 0 of the word
   uint64_t* word;  // the arena's word that the bits belong to; null: none loaded
-  uint64_t bytes;  // of a slot
+  uint32_t bytes;  // of a slot
+  uint32_t held_count;
+  void* held[kHeldObjects];  // freed objects; the last one is the next to be used
 };
+static_assert(sizeof(TableEntry) == kLineBytes);
 
 // A queue of arenas that any of them can leave.
 struct ArenaList {
@@ -106,49 +103,39 @@ class Heap {
   // A slot of class `index`, from its table entry. Null when that is empty.
   void* TryAllocate(uint32_t index) {
     TableEntry& entry = table_[index];
-    uint64_t bits = entry.bits;
-    if (bits == 0) [[unlikely]]
-      return nullptr;
-    entry.bits = bits & (bits - 1);
-    return entry.first + static_cast<uint64_t>(std::countr_zero(bits)) * entry.bytes;
+    void* p = nullptr;
+    if (uint32_t count = entry.held_count; count != 0) {
+      p = entry.held[count - 1];
+      entry.held_count = count - 1;
+    } else {
+      uint64_t bits = entry.bits;
+      if (bits == 0) [[unlikely]]
+        return nullptr;
+      entry.bits = bits & (bits - 1);
+      p = entry.first + static_cast<uint64_t>(std::countr_zero(bits)) * entry.bytes;
+    }
+    *static_cast<uint64_t*>(p) = 0;  // no mark
+    return p;
   }
   // True when the current arena has another word to load.
   bool has_word(uint32_t index) const {
     return current_[index] != nullptr && current_[index]->any != 0;
   }
-  // As TryAllocate, after loading the entry. Null when the system has no memory.
-  void* AllocateSlow(uint32_t index) {
-    ArenaHeader* arena = current_[index];
-    if (arena == nullptr || arena->any == 0 || has_remote()) [[unlikely]] {
-      return AllocateElsewhere(index);
-    }
-    Load(index, arena);
-    return TryAllocate(index);
-  }
+  // As TryAllocate, after loading the entry. Null when the system has no memory. Out of line, as
+  // whatever the fast paths do not need: inlined, it would have them save registers for it.
+  __attribute__((noinline)) void* AllocateSlow(uint32_t index);
 
   // Frees an object of an arena of this heap. REQUIRES: the caller owns the heap.
-  void FreeLocal(ArenaHeader* arena, void* p) {
-    auto offset = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(p)) -
-                  static_cast<uint32_t>(reinterpret_cast<uintptr_t>(arena->base()));
-    auto slot = static_cast<uint32_t>(
-        (static_cast<uint64_t>(offset - arena->first_slot) * arena->reciprocal) >> 32);
-    uint32_t index = slot / kWordSlots;
-    uint64_t bit = 1ull << (slot % kWordSlots);
-    uint64_t* word = arena->words() + index;
-    TableEntry& entry = table_[arena->class_index];
-    if (entry.word == word) {
-      if (entry.bits & bit) [[unlikely]]
-        DoubleFree(p);
-      entry.bits |= bit;
-      return;
-    }
-    uint64_t bits = *word;
-    if (bits & bit) [[unlikely]]
-      DoubleFree(p);
-    *word = bits | bit;
-    arena->any |= 1ull << index;
-    if (--arena->live <= arena->notice) [[unlikely]]
-      Noticed(arena);
+  void FreeLocal(const Unit* unit, void* p) {
+    auto* mark = static_cast<uint64_t*>(p);
+    if (*mark == kFreedMark) [[unlikely]]
+      return FreeMarked(p);
+    *mark = kFreedMark;
+    TableEntry& entry = table_[unit->class_index];
+    uint32_t count = entry.held_count;
+    if (count == kHeldObjects) return FreeInArena(p);
+    entry.held[count] = p;
+    entry.held_count = count + 1;
   }
 
   // Frees an object of an arena of this heap from any thread that does not own the heap.
@@ -181,22 +168,11 @@ class Heap {
  private:
   static constexpr uint32_t kEmptyArenas = 8;  // kept at most
 
+  __attribute__((noinline)) void FreeInArena(void* p);
+  void FreeMarked(void* p);
+  void ReleaseHeld(uint32_t index);
   void* AllocateElsewhere(uint32_t index);
-  void Load(uint32_t index, ArenaHeader* arena) {
-    uint32_t word = 0;
-    uint64_t bits = arena->bitmap().TakeWord(&word);
-    arena->live += static_cast<uint32_t>(std::popcount(bits));
-    uint32_t begin = word * kWordSlots;
-    uint32_t end = begin + kWordSlots < arena->slots ? begin + kWordSlots : arena->slots;
-    uint32_t bytes = SlotBytes(index);
-    end = arena->first_slot + end * bytes;
-    if (end > arena->ready_pages * kPageBytes) [[unlikely]]
-      FaultInWord(index, arena, end);
-    table_[index] = TableEntry{bits, arena->base() + arena->first_slot + begin * bytes,
-                               arena->words() + word, bytes};
-    // One thread writes the counter: no atomic addition is needed.
-    loads_.store(loads_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  }
+  void Load(uint32_t index, ArenaHeader* arena);
   ArenaHeader* FindArena(uint32_t index);
   ArenaHeader* NewArena(uint32_t index);
   PagePool::Run TakeUnit();

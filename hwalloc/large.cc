@@ -33,10 +33,8 @@ bool IsMapped(const LargeHeader* header) { return header->run_bytes > kMaxRunByt
 void* MakeBlock(char* run, size_t run_bytes, size_t alignment, size_t bytes) {
   // The header lies in the unit that holds the byte before the data; the run's first unit at least.
   uintptr_t data = RoundUp(reinterpret_cast<uintptr_t>(run) + kHeaderRoom, alignment);
-  auto* header = new (static_cast<void*>(HeaderOf(reinterpret_cast<void*>(data)))) LargeHeader;
-  header->owner = nullptr;
-  header->kind = UnitKind::kLarge;
-  header->slots = 0;
+  auto* header = new (HeaderOf(reinterpret_cast<void*>(data))) LargeHeader;
+  *UnitOf(reinterpret_cast<void*>(data)) = Unit{nullptr, UnitKind::kLarge, false, 0};
   header->data = reinterpret_cast<char*>(data);
   header->usable_bytes = UsableFor(header->data, bytes);
   header->run = run;
@@ -108,7 +106,7 @@ void* ReallocateLarge(LargeHeader* header, size_t bytes) {
 void FreeLarge(LargeHeader* header) {
   char* run = header->run;
   size_t run_bytes = header->run_bytes;
-  header->kind = UnitKind::kNone;
+  *UnitOf(header->data) = Unit{};
   if (run_bytes > kMaxRunBytes) return UnmapBlock(run, run_bytes);
   Pool().Give(&run, 1, UnitsOf(run_bytes), NowMillis());
 }

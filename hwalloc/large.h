@@ -13,9 +13,8 @@
 
 namespace f3::hwalloc {
 
-// In front of the block's first byte, in the unit that HeaderOf finds. Of `UnitHeader`, `slots`
-// says whether the debug level made it.
-struct LargeHeader : UnitHeader {
+// In front of the block's first byte, in the unit that HeaderOf finds.
+struct LargeHeader {
   char* data;
   size_t usable_bytes;  // what was asked for, up to the end of its page
   char* run;            // units or mapping that it lies in
@@ -23,7 +22,9 @@ struct LargeHeader : UnitHeader {
   LargeHeader* next;  // the scope's list
   LargeHeader* previous;
 };
-static_assert(sizeof(LargeHeader) == kLineBytes);
+static_assert(sizeof(LargeHeader) <= kLineBytes);
+
+inline LargeHeader* LargeOf(const void* p) { return static_cast<LargeHeader*>(HeaderOf(p)); }
 
 constexpr size_t kMaxLargeBytes = size_t{1} << 46;
 

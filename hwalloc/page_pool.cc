@@ -9,26 +9,21 @@
 #include <iterator>
 
 namespace f3::hwalloc {
+
+constinit Unit* g_unit_tables[kRegionSlots] = {};
+
 namespace {
 
 constexpr uint32_t kNone = ~0u;
-constexpr uint32_t kAddressBits = 48;
-constexpr size_t kRegionSlots = size_t{1} << (kAddressBits - kRegionShift);
+// Behind a region's own fields, or the header of a block that is mapped by itself.
+constexpr uint32_t kUnitTableOffset = 512;
 
-// One bit for each 32 MiB of address space: is it ours? Written rarely, read without a lock. A
-// page of it stands for 1 TiB, so hardly more than one is ever touched.
-constinit std::atomic<uint64_t> g_ours[kRegionSlots / 64];
-
-void Mark(const char* base, size_t bytes, bool ours) {
-  uintptr_t slot = reinterpret_cast<uintptr_t>(base) >> kRegionShift;
-  uintptr_t last = (reinterpret_cast<uintptr_t>(base) + bytes - 1) >> kRegionShift;
-  for (; slot <= last; ++slot) {
-    uint64_t bit = 1ull << (slot % 64);
-    if (ours) {
-      g_ours[slot / 64].fetch_or(bit, std::memory_order_release);
-    } else {
-      g_ours[slot / 64].fetch_and(~bit, std::memory_order_release);
-    }
+void SetTables(char* base, size_t bytes, bool ours) {
+  for (size_t at = 0; at < bytes; at += kRegionBytes) {
+    Unit* table = ours ? reinterpret_cast<Unit*>(base + at + kUnitTableOffset) : nullptr;
+    std::atomic_ref<Unit*> slot(
+        g_unit_tables[reinterpret_cast<uintptr_t>(base + at) >> kRegionShift]);
+    slot.store(table, std::memory_order_relaxed);
   }
 }
 
@@ -94,38 +89,32 @@ struct PagePool::Region {
   }
 };
 
-bool IsOurs(uintptr_t address) {
-  uintptr_t slot = address >> kRegionShift;
-  if (slot >= kRegionSlots) return false;
-  return (g_ours[slot / 64].load(std::memory_order_acquire) >> (slot % 64)) & 1;
-}
-
 char* MapBlock(size_t bytes) {
   char* base = MapAligned(bytes);
-  if (base != nullptr) Mark(base, bytes, true);
+  if (base != nullptr) SetTables(base, bytes, true);
   return base;
 }
 
 void UnmapBlock(char* base, size_t bytes) {
-  Mark(base, bytes, false);
+  SetTables(base, bytes, false);
   ::munmap(base, bytes);
 }
 
 char* RemapBlock(char* base, size_t old_bytes, size_t new_bytes) {
   if (::mremap(base, old_bytes, new_bytes, 0) == base) {
-    Mark(base, old_bytes, false);
-    Mark(base, new_bytes, true);
+    SetTables(base, old_bytes, false);
+    SetTables(base, new_bytes, true);
     return base;
   }
   char* target = MapAligned(new_bytes);
   if (target == nullptr) return nullptr;
-  Mark(base, old_bytes, false);
+  SetTables(base, old_bytes, false);
   if (::mremap(base, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target) == MAP_FAILED) {
-    Mark(base, old_bytes, true);
+    SetTables(base, old_bytes, true);
     ::munmap(target, new_bytes);
     return nullptr;
   }
-  Mark(target, new_bytes, true);
+  SetTables(target, new_bytes, true);
   return target;
 }
 
@@ -158,6 +147,7 @@ uint32_t PagePool::FindRun(const Bits& bits, uint32_t units) {
 }
 
 PagePool::Region* PagePool::AddRegion() {
+  static_assert(sizeof(Region) <= kUnitTableOffset);
   // Next to the one before, where that is possible: it saves trimming.
   char* base = nullptr;
   if (last_ != nullptr) base = Map(last_->base() - kRegionBytes, kRegionBytes, MAP_FIXED_NOREPLACE);
@@ -172,7 +162,7 @@ PagePool::Region* PagePool::AddRegion() {
   (last_ == nullptr ? first_ : last_->next) = region;
   last_ = region;
   ++usage_.regions;
-  Mark(base, kRegionBytes, true);
+  SetTables(base, kRegionBytes, true);
   return region;
 }
 

@@ -22,22 +22,18 @@
 
 #include "hwalloc/arena.h"
 #include "hwalloc/lock.h"
+#include "hwalloc/unit.h"
 
 namespace f3::hwalloc {
 
-constexpr uint32_t kRegionShift = 25;
-constexpr size_t kRegionBytes = size_t{1} << kRegionShift;
-constexpr uint32_t kRegionUnits = kRegionBytes / kUnitBytes;
 constexpr uint32_t kMaxRunUnits =
     kRegionUnits / 2;  // 16 MiB; larger blocks are mapped by themselves
 constexpr uint32_t kSlackUnits = 16;
 constexpr int64_t kDecayMillis = 250;
 constexpr uint32_t kDecayUnits = 128;  // at most so many are given back at one time
 
-// True when `address` lies in a region, or in a block that was mapped by itself. No lock.
-bool IsOurs(uintptr_t address);
-// Bytes at a multiple of 32 MiB, known to IsOurs; readable, writable and zero. `bytes` is a
-// multiple of the page size. Null when the system has none.
+// Bytes at a multiple of 32 MiB, readable, writable and zero, with a table of units (unit.h) from
+// byte 512 on. `bytes` is a multiple of the page size. Null when the system has none.
 char* MapBlock(size_t bytes);
 // REQUIRES: `base` came from MapBlock with `bytes`.
 void UnmapBlock(char* base, size_t bytes);

@@ -9,10 +9,9 @@
 #include "hwalloc/hwalloc.h"
 #include "hwalloc/large.h"
 
-using f3::hwalloc::ArenaHeader;
 using f3::hwalloc::Heap;
 using f3::hwalloc::LargeHeader;
-using f3::hwalloc::UnitHeader;
+using f3::hwalloc::Unit;
 using f3::hwalloc::UnitKind;
 
 struct hwalloc_scope {
@@ -26,8 +25,8 @@ void* AllocateLargeIn(hwalloc_scope* scope, size_t alignment, size_t bytes) {
   bool zero = false;
   void* p = f3::hwalloc::AllocateLarge(bytes, alignment, &zero);
   if (p == nullptr) return nullptr;
-  auto* header = static_cast<LargeHeader*>(f3::hwalloc::HeaderOf(p));
-  header->owner = &scope->heap;
+  LargeHeader* header = f3::hwalloc::LargeOf(p);
+  f3::hwalloc::UnitOf(p)->owner = &scope->heap;
   header->previous = nullptr;
   header->next = scope->large;
   if (header->next != nullptr) header->next->previous = header;
@@ -80,15 +79,14 @@ void* hwalloc_scope_aligned_alloc(hwalloc_scope* scope, size_t alignment, size_t
 
 void hwalloc_scope_free(hwalloc_scope* scope, void* object) {
   if (object == nullptr) return;
-  UnitHeader* header = f3::hwalloc::HeaderOf(object);
-  if (!f3::hwalloc::IsOurs(reinterpret_cast<uintptr_t>(object) - 1) ||
-      header->owner != &scope->heap) {
+  const Unit* unit = f3::hwalloc::UnitOf(object);
+  if (unit == nullptr || unit->owner != &scope->heap) {
     f3::hwalloc::Fatal("hwalloc_scope_free of an address that is not of this scope", object);
   }
-  if (header->kind == UnitKind::kArena) {
-    scope->heap.FreeLocal(static_cast<ArenaHeader*>(header), object);
+  if (unit->kind == UnitKind::kArena) {
+    scope->heap.FreeLocal(unit, object);
   } else {
-    FreeLargeIn(scope, static_cast<LargeHeader*>(header));
+    FreeLargeIn(scope, f3::hwalloc::LargeOf(object));
   }
 }
 

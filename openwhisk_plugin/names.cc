@@ -3,28 +3,16 @@
 #include <algorithm>
 
 #include "common/utf8.h"
+#include "openwhisk_plugin/entity_name.h"
 #include "openwhisk_plugin/sandbox_dir.h"
 
 namespace f3::openwhisk {
 namespace {
 
-constexpr size_t kMaxNameBytes = 255;
+constexpr size_t kMaxDirectoryBytes = 255;
 constexpr size_t kMaxActionBytes = 512;
 constexpr size_t kMaxIdBytes = 128;
 constexpr size_t kShownBytes = 64;
-
-bool IsWord(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-}
-
-bool IsEntityName(std::string_view name) {
-  if (name.empty() || name.size() > kMaxNameBytes || !IsWord(name[0]) || name.back() == ' ') {
-    return false;
-  }
-  return std::all_of(name.begin(), name.end(), [](char c) {
-    return IsWord(c) || c == '@' || c == '.' || c == '-' || c == ' ';
-  });
-}
 
 Status Wrong(std::string_view field, std::string_view value, const std::string& allowed) {
   return Status::InvalidArgument(
@@ -40,9 +28,10 @@ Status CheckContainer(std::string_view id) {
 }
 
 Status CheckNamespace(std::string_view name) {
-  if (IsEntityName(name)) return Status();
-  return Wrong("namespace", name,
-               "1 to 255 of A-Z a-z 0-9 _ @ . - and blanks, beginning with a letter, a digit or _");
+  if (IsEntityName(name) && name.size() <= kMaxDirectoryBytes) return Status();
+  return Wrong(
+      "namespace", name,
+      "1 to 255 of A-Z a-z 0-9 _ @ . & - and blanks, beginning with a letter, a digit or _");
 }
 
 Status CheckAction(std::string_view name) {
@@ -56,8 +45,9 @@ Status CheckAction(std::string_view name) {
 }
 
 Status CheckActivation(std::string_view field, std::string_view id) {
-  const bool good = id.size() <= kMaxIdBytes &&
-                    std::all_of(id.begin(), id.end(), [](char c) { return IsWord(c) || c == '-'; });
+  const bool good = id.size() <= kMaxIdBytes && std::all_of(id.begin(), id.end(), [](char c) {
+                      return IsWordCharacter(c) || c == '-';
+                    });
   return good ? Status() : Wrong(field, id, "at most 128 of A-Z a-z 0-9 _ -");
 }
 

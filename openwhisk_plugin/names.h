@@ -13,9 +13,9 @@
 namespace f3::openwhisk {
 
 // InvalidArgument names the field and what is allowed. Of a namespace: OpenWhisk's own rule (a
-// letter, a digit or '_', then also '@', '.', '-' and blanks), at most 255 bytes: it becomes the
-// name of a directory. Of an action ("package/name"): the same in each part, at most 512 bytes; may
-// be empty.
+// letter, a digit or '_', then also '@', '.', '&', '-' and blanks), at most 255 bytes: it becomes
+// the name of a directory. Of an action ("package/name"): the same in each part, at most 512 bytes;
+// may be empty.
 Status CheckContainer(std::string_view id);
 Status CheckNamespace(std::string_view name);
 Status CheckAction(std::string_view name);

@@ -1,4 +1,4 @@
-// DurableStore in a directory: DIR/HH/INO/INDEX.GENERATION, numbers in hexadecimal, HH by inode.
+// DurableStore in a directory: DIR/H/INO/INDEX.GENERATION, numbers in hexadecimal, H by inode.
 //
 // A block is written and synced as INDEX.GENERATION.tmp and then renamed without replacing, so
 // what has a block's name is whole. A name is used once, so nobody else writes that file.
@@ -14,23 +14,17 @@
 #include "common/crc32c.h"
 #include "common/units.h"
 #include "storage_nodes/durable_store.h"
+#include "storage_nodes/fan_out.h"
 
 namespace f3::storage {
 namespace {
 
-constexpr int kFanOut = 256;
 constexpr int kPruneRaces = 100;  // how often a directory may vanish under one Put
 constexpr char kTemporarySuffix[] = ".tmp";
 
 std::string Hex(uint64_t value) {
   char text[20];
   snprintf(text, sizeof(text), "%llx", static_cast<unsigned long long>(value));
-  return text;
-}
-
-std::string FanOutName(int index) {
-  char text[3];
-  snprintf(text, sizeof(text), "%02x", static_cast<unsigned>(index & 0xff));
   return text;
 }
 
@@ -151,7 +145,6 @@ class DirectoryStore : public DurableStore {
   }
 
  private:
-  static int FanOutOf(Ino ino) { return static_cast<int>(ino * 0x9E3779B97F4A7C15ull >> 56); }
   std::string FanOutDir(Ino ino) const { return dir_ + "/" + FanOutName(FanOutOf(ino)); }
   std::string InodeDir(Ino ino) const { return FanOutDir(ino) + "/" + Hex(ino); }
   std::string Path(const BlockName& name) const {

@@ -49,7 +49,7 @@ class DurableStore {
   virtual Result<Space> space() = 0;
 
   // A directory: a local one for one machine, or one that all nodes mount (NFS, CephFS).
-  // Layout: DIR/HH/INO/INDEX.GENERATION.
+  // Layout: DIR/H/INO/INDEX.GENERATION.
   static Result<std::unique_ptr<DurableStore>> OpenDirectory(const std::string& dir, Env* env);
 };
 

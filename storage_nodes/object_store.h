@@ -5,7 +5,7 @@
 // (LevelDB, in the disk tier's directory) records role, version and checksums, survives restarts,
 // and is reconciled with the files at Open. Thread-safe.
 //
-// Layout: TIER/objects/HH/INO-INCARNATION; TIER/owner names the store that a tier belongs to.
+// Layout: TIER/objects/H/INO-INCARNATION; TIER/owner names the store that a tier belongs to.
 // Objects must be gone before their store.
 #ifndef F3_STORAGE_NODES_OBJECT_STORE_H_
 #define F3_STORAGE_NODES_OBJECT_STORE_H_

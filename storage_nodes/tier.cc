@@ -11,17 +11,12 @@
 #include <cstring>
 #include <utility>
 
+#include "storage_nodes/fan_out.h"
+
 namespace f3::storage {
 namespace {
 
-constexpr int kFanOut = 256;
 constexpr size_t kMaxOwnerBytes = 64;
-
-std::string FanOutName(int index) {
-  char text[3];
-  snprintf(text, sizeof(text), "%02x", static_cast<unsigned>(index));
-  return text;
-}
 
 bool ParseKey(const char* name, ObjectKey* key) {
   unsigned long long ino = 0, incarnation = 0;
@@ -121,8 +116,7 @@ Status Tier::ProbeFeatures() {
 }
 
 std::string Tier::RelativePath(const ObjectKey& key) const {
-  uint64_t hash = key.ino * 0x9E3779B97F4A7C15ull;
-  return FanOutName(static_cast<int>(hash >> 56)) + "/" + ToString(key);
+  return FanOutName(FanOutOf(key.ino)) + "/" + ToString(key);
 }
 
 std::string Tier::Path(const ObjectKey& key) const {

@@ -1,6 +1,6 @@
 // Tier: one directory of object files, and what its file system says of space.
 //
-// Layout: DIR/objects/HH/INO-INCARNATION (HH: low byte of the inode number's hash) and DIR/owner.
+// Layout: DIR/objects/H/INO-INCARNATION (H: see fan_out.h) and DIR/owner.
 // A tier belongs to one store and is used by one process at a time (a lock on DIR/owner). Knows
 // nothing of roles or of the catalogue. Thread-safe.
 #ifndef F3_STORAGE_NODES_TIER_H_

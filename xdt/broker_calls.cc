@@ -102,7 +102,7 @@ void BrokerImpl::Hello(const CallRef& call) {
 
 void BrokerImpl::Alloc(const CallRef& call) {
   if (call->head.a == 0) return Fail(call, Status::InvalidArgument("a buffer has a byte at least"));
-  Reserve(call, call->head.a,
+  Reserve(call, SharedBuffer::MemoryOf(call->head.a),
           [this, call](BufferPool::Share share) { Allocated(call, std::move(share)); });
 }
 
@@ -117,7 +117,7 @@ void BrokerImpl::MakeBuffer(const CallRef& call, BufferPool::Share share) {
   if (!buffer.ok()) return Fail(call, buffer.status());
   // The descriptor lives until it is sent, whatever becomes of the session.
   UniqueFd fd((*buffer)->CopyFd());
-  auto handle = call->session->Add(Filling{std::move(*buffer), std::move(share)});
+  auto handle = call->session->Add(Filling{std::move(share), std::move(*buffer)});
   if (!handle.ok()) return Fail(call, handle.status());
   xdt_reply head{};
   head.handle = *handle;
@@ -146,7 +146,8 @@ void BrokerImpl::SealAndAdd(const CallRef& call, const std::shared_ptr<Filling>&
                                                      std::move(filling->share)));
   }
   if (!sealed.Is(Code::kBusy)) return Fail(call, sealed);
-  Reserve(call, std::max<uint64_t>(length, 1), [this, call, filling](BufferPool::Share share) {
+  const uint64_t bytes = SharedBuffer::MemoryOf(std::max<uint64_t>(length, 1));
+  Reserve(call, bytes, [this, call, filling](BufferPool::Share share) {
     auto held = std::make_shared<BufferPool::Share>(std::move(share));
     Later(call, [this, call, filling, held] {
       const Content mutable_content(std::move(filling->buffer), call->head.a,
@@ -222,7 +223,7 @@ void BrokerImpl::GetHere(const CallRef& call, const Reference& reference) {
 
 void BrokerImpl::GetSpilled(const CallRef& call, const ContentRef& content,
                             const std::shared_ptr<Retrieval>& retrieval) {
-  Reserve(call, std::max<uint64_t>(content->bytes(), 1),
+  Reserve(call, SharedBuffer::MemoryOf(std::max<uint64_t>(content->bytes(), 1)),
           [this, call, content, retrieval](BufferPool::Share share) {
             auto held = std::make_shared<BufferPool::Share>(std::move(share));
             Later(call, [this, call, content, retrieval, held] {

@@ -115,6 +115,9 @@ class BrokerImpl : public Broker, public SocketServer::Handler {
   void WithOwned(const CallRef& call, const Reference& reference, std::function<void()> next);
   void LeaveToOthers();
   Result<ReferenceKeys::OpenedTicket> OpenTicket(const ObjectRequest& request) const;
+  // What this node may serve of another owner's object, from a copy that it keeps.
+  Result<ContentRef> FindRelayed(const ReferenceKeys::OpenedTicket& opened,
+                                 const ReadRequest& request);
 
   const Options options_;
   const ReferenceKeys keys_;

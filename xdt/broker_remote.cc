@@ -24,6 +24,19 @@ Result<ReferenceKeys::OpenedTicket> BrokerImpl::OpenTicket(const ObjectRequest& 
   return opened;
 }
 
+// Whether the owner has counted the pull is in the ticket; who may have the value, until when and
+// in which pieces is decided here too.
+Result<ContentRef> BrokerImpl::FindRelayed(const ReferenceKeys::OpenedTicket& opened,
+                                           const ReadRequest& request) {
+  const Reference& reference = opened.reference;
+  F3_RETURN_IF_ERROR(CheckScope(reference, opened.ticket.name_space, opened.ticket.action));
+  if (reference.expires_wall_micros <= options_.clock->WallNanos() / 1000) {
+    return Status::RefExpired("the reference has expired");
+  }
+  F3_RETURN_IF_ERROR(CheckPiece(reference.length, request.offset, request.length));
+  return puller_.FindCopy(reference);
+}
+
 void BrokerImpl::HandleRead(const ReadRequest& request, std::span<std::byte> into,
                             int64_t /*deadline_micros*/, ReadDone done) {
   auto opened = OpenTicket(request);
@@ -33,12 +46,9 @@ void BrokerImpl::HandleRead(const ReadRequest& request, std::span<std::byte> int
   // A copy is read under the owner's grant; the owner itself counts.
   const bool relay = ticket.granted && reference.owner != options_.node;
   if (!relay) TakeUp(reference);
-  auto content = relay ? puller_.FindCopy(reference)
+  auto content = relay ? FindRelayed(*opened, request)
                        : owned_.BeginPiece(reference, ticket, request.offset, request.length);
   if (!content.ok()) return done(content.status());
-  if (request.offset > (*content)->bytes() || into.size() > (*content)->bytes() - request.offset) {
-    return done(Status::InvalidArgument("a pull asks for whole pieces"));
-  }
   Status read = (*content)->Read(request.offset, into);
   if (!read.ok()) return done(read);
   if (!relay) owned_.EndPiece(reference.object, ticket.id, request.offset);

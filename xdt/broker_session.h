@@ -31,8 +31,8 @@ class Sandbox : public SocketOwner {
 
 // A buffer that a function fills.
 struct Filling {
+  BufferPool::Share share;  // first: given back when the memory is free
   std::unique_ptr<SharedBuffer> buffer;
-  BufferPool::Share share;
 };
 
 // What a function reads. A reader of its Incoming while it lives.

@@ -27,10 +27,10 @@ Status WriteAll(int fd, std::span<const std::byte> bytes) {
 }  // namespace
 
 Content::Content(std::string bytes, BufferPool::Share share)
-    : inline_(std::move(bytes)), bytes_(inline_.size()), share_(std::move(share)) {}
+    : share_(std::move(share)), inline_(std::move(bytes)), bytes_(inline_.size()) {}
 
 Content::Content(std::unique_ptr<SharedBuffer> buffer, uint64_t bytes, BufferPool::Share share)
-    : buffer_(std::move(buffer)), bytes_(bytes), share_(std::move(share)) {}
+    : share_(std::move(share)), buffer_(std::move(buffer)), bytes_(bytes) {}
 
 Result<std::shared_ptr<Content>> Content::Spill(const Content& content, const std::string& dir) {
   UniqueFd file(::open(dir.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));

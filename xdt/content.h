@@ -26,7 +26,7 @@ class Content {
   static Result<std::shared_ptr<Content>> Spill(const Content& content, const std::string& dir);
   // The bytes of a file from `offset` on; it holds no memory.
   static std::shared_ptr<Content> OfFile(UniqueFd file, uint64_t offset, uint64_t bytes);
-  // A copy in a sealed buffer. REQUIRES: share.bytes() is content's bytes.
+  // A copy in a sealed buffer. REQUIRES: share.bytes() is SharedBuffer::MemoryOf(content's bytes).
   static Result<std::shared_ptr<Content>> Load(const Content& content, BufferPool::Share share);
 
   uint64_t bytes() const { return bytes_; }
@@ -43,12 +43,12 @@ class Content {
   Content(UniqueFd file, uint64_t offset, uint64_t bytes)
       : file_(std::move(file)), file_offset_(offset), bytes_(bytes) {}
 
+  BufferPool::Share share_;  // first: given back when the memory is free
   std::string inline_;
   std::unique_ptr<SharedBuffer> buffer_;
   UniqueFd file_;
   uint64_t file_offset_ = 0;
   uint64_t bytes_ = 0;
-  BufferPool::Share share_;
 };
 using ContentRef = std::shared_ptr<const Content>;
 

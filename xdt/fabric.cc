@@ -215,6 +215,8 @@ Status Endpoint::PostMessageBuffer(size_t index) {
   return e == 0 ? Status() : FromFabric(e, "post a message buffer");
 }
 
+bool Endpoint::IsAddress(const std::string& text) { return !ParseAddress(text).empty(); }
+
 Result<fi_addr_t> Endpoint::Resolve(const std::string& address) {
   auto found = known_.find(address);
   if (found != known_.end()) return found->second;

@@ -71,9 +71,13 @@ class Endpoint {
   // Ends every operation, without calling `done` of any.
   ~Endpoint();
 
+  // Whether Resolve could take it.
+  static bool IsAddress(const std::string& text);
   // "IP:PORT", or "raw:" and hexadecimal digits where addresses are of another kind.
   const std::string& address() const { return address_; }
   int wait_fd() const { return wait_fd_; }
+  // Nothing that it was given is under way.
+  bool idle() const { return ops_.empty(); }
   fid* queue() const { return &queue_->fid; }
 
   // The number of a peer, made known when it is new. InvalidArgument when it is no address.

@@ -20,9 +20,9 @@ Incoming::Incoming(std::unique_ptr<SharedBuffer> buffer, std::span<std::byte> ma
       pieces_((bytes + kPieceBytes - 1) / kPieceBytes),
       timers_(timers),
       fd_(buffer->fd()),
+      share_(std::move(share)),
       buffer_(std::move(buffer)),
       mapping_(mapping),
-      share_(std::move(share)),
       here_(pieces_),
       left_(pieces_) {}
 
@@ -82,6 +82,7 @@ void Incoming::Await(uint64_t wanted, int64_t deadline_micros, Ready ready) {
     }
   }
   if (id == 0) return ready(std::move(answer));
+  if (deadline_micros == kNever) return;
   timers_->At(deadline_micros, [self = weak_from_this(), id] {
     if (auto incoming = self.lock()) incoming->Expire(id);
   });
@@ -98,6 +99,14 @@ void Incoming::Expire(uint64_t id) {
     waiters_.erase(at);
   }
   ready(Status::Timeout("the bytes did not arrive in time"));
+}
+
+bool Incoming::AddReaderToOthers() {
+  int readers = readers_;
+  while (readers > 0) {
+    if (readers_.compare_exchange_weak(readers, readers + 1)) return true;
+  }
+  return false;
 }
 
 uint64_t Incoming::available() const {

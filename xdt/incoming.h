@@ -23,6 +23,8 @@ class Incoming : public std::enable_shared_from_this<Incoming> {
  public:
   // How many bytes are here, from the start. Or why there will be no more.
   using Ready = std::function<void(Result<uint64_t>)>;
+  // For Await: until it is complete or has failed, which it does at some time.
+  static constexpr int64_t kNever = INT64_MAX;
 
   // Of `bytes` bytes; memory is allocated here. `timers` outlives it.
   static Result<std::shared_ptr<Incoming>> Create(uint64_t bytes, BufferPool::Share share,
@@ -46,6 +48,8 @@ class Incoming : public std::enable_shared_from_this<Incoming> {
 
   // Readers: when the last has left, nobody waits for the rest.
   void AddReader() { ++readers_; }
+  // False, and nothing done, when there is no reader: it may be about to end.
+  bool AddReaderToOthers();
   void RemoveReader() { --readers_; }
   bool abandoned() const { return readers_ == 0; }
 
@@ -65,10 +69,10 @@ class Incoming : public std::enable_shared_from_this<Incoming> {
   std::atomic<int> readers_{0};
   int fd_ = -1;
 
-  mutable Mutex mutex_;  // leaf
+  mutable Mutex mutex_;                            // leaf
+  BufferPool::Share share_ F3_GUARDED_BY(mutex_);  // given back when the memory is free
   std::unique_ptr<SharedBuffer> buffer_ F3_GUARDED_BY(mutex_);
   std::span<std::byte> mapping_;  // until complete; pieces do not overlap
-  BufferPool::Share share_ F3_GUARDED_BY(mutex_);
   std::vector<bool> here_ F3_GUARDED_BY(mutex_);
   size_t left_ F3_GUARDED_BY(mutex_);
   size_t first_missing_ F3_GUARDED_BY(mutex_) = 0;

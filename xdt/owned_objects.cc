@@ -22,6 +22,12 @@ Status Exhausted() {
 
 }  // namespace
 
+Status CheckPiece(uint64_t bytes, uint64_t offset, uint64_t length) {
+  const bool starts = offset % kPieceBytes == 0 && offset / kPieceBytes < PiecesOf(bytes);
+  if (starts && length == std::min<uint64_t>(kPieceBytes, bytes - offset)) return Status();
+  return Status::InvalidArgument("a pull asks for whole pieces");
+}
+
 Result<Reference> OwnedObjects::Add(ContentRef content, const Terms& terms) {
   Object object;
   Reference& reference = object.reference;
@@ -145,11 +151,7 @@ Result<ContentRef> OwnedObjects::BeginPiece(const Reference& reference, const Pu
                                             uint64_t offset, uint32_t length) {
   MutexLock lock(mutex_);
   F3_ASSIGN_OR_RETURN(Object * object, Find(reference, {ticket.name_space, ticket.action}));
-  const uint64_t bytes = object->reference.length;
-  if (offset % kPieceBytes != 0 || offset > bytes ||
-      length != std::min<uint64_t>(kPieceBytes, bytes - offset)) {
-    return Status::InvalidArgument("a pull asks for whole pieces");
-  }
+  F3_RETURN_IF_ERROR(CheckPiece(object->reference.length, offset, length));
   F3_RETURN_IF_ERROR(Join(object, ticket).status());
   ContentRef content = object->content;
   return content;

@@ -34,6 +34,10 @@ inline constexpr Ino kBufferBit = 1ull << 63;
 // Ranges are pulled in pieces of this many bytes; the last one may be shorter.
 inline constexpr uint32_t kPieceBytes = 1u << 20;
 
+// OK when the range is one of the pieces that `bytes` bytes are pulled in; an object without bytes
+// has one, of none. InvalidArgument for any other range, past the end too.
+Status CheckPiece(uint64_t bytes, uint64_t offset, uint64_t length);
+
 // Who asks: from a ticket, or from the socket.
 struct Asker {
   ScopeTag name_space{};

@@ -15,6 +15,8 @@ namespace {
 constexpr int64_t kTicketMicros = 15'000'000;
 // One request for one piece.
 constexpr int64_t kRequestMicros = 5'000'000;
+// The same of a node that has a copy: the owner is there to be asked instead.
+constexpr int64_t kRelayMicros = 2'000'000;
 constexpr int64_t kRetryMicros = 20'000;
 // A stream has no deadline of its own; it ends when nothing has come for so long.
 constexpr int64_t kStallMicros = 30'000'000;
@@ -54,25 +56,26 @@ bool Puller::Pull::Moved() const {
   return moved && want_.owner == want_.reference.owner && moved(want_.reference);
 }
 
-std::string Puller::Pull::Token(bool granted) const {
+std::string Puller::Pull::Token(bool granted, int64_t for_micros) const {
   PullTicket ticket;
   ticket.id = id_;
   ticket.from = puller_->options_.node;
   ticket.name_space = want_.asker.name_space;
   ticket.action = want_.asker.action;
   ticket.granted = granted;
-  ticket.expires_wall_micros = puller_->options_.clock->WallNanos() / 1000 + kTicketMicros;
+  ticket.expires_wall_micros =
+      puller_->options_.clock->WallNanos() / 1000 + for_micros + kTicketMicros;
   return puller_->options_.keys->SealTicket(want_.text, ticket);
 }
 
-void Puller::Pull::WithPeer(NodeId node, bool ask, std::function<void(const Peer&)> next) {
+void Puller::Pull::WithOwner(bool ask, std::function<void(const Peer&)> next) {
   if (!ask) {
-    if (auto peer = puller_->options_.nodes->Known(node)) return next(*peer);
+    if (auto peer = puller_->KnownOwner(want_)) return next(*peer);
   }
-  auto find = [self = shared_from_this(), node, next = std::move(next)] {
-    auto peer = self->puller_->options_.nodes->Ask(node);
+  auto find = [self = shared_from_this(), next = std::move(next)] {
+    auto peer = self->puller_->options_.nodes->Ask(self->want_.owner);
     if (peer.ok()) return next(*peer);
-    self->RetryOrEnd(peer.status(), [self, node, next] { self->WithPeer(node, true, next); });
+    self->RetryOrEnd(peer.status(), [self, next] { self->WithOwner(true, next); });
   };
   if (!puller_->options_.work->TrySubmit(find)) {
     Finish(Status::Again("the broker has too much to do"));
@@ -108,9 +111,11 @@ void Puller::Pull::Start() {
 }
 
 void Puller::Pull::AskGrant() {
-  WithPeer(want_.owner, false, [self = shared_from_this()](const Peer& peer) {
+  WithOwner(false, [self = shared_from_this()](const Peer& peer) {
     ControlRequest request;
-    request.token = self->Token(false);
+    // The owner may hear of it again only when it is over: a holder, or another getter, serves it.
+    request.token =
+        self->Token(false, std::max<int64_t>(self->want_.deadline_micros - self->Now(), 0));
     request.object = self->want_.reference.object;
     request.op = ControlOp::kGrant;
     const int64_t deadline = std::min(self->want_.deadline_micros, self->Now() + kRequestMicros);
@@ -124,25 +129,7 @@ void Puller::Pull::OnGrant(const Result<ControlResult>& grant) {
   if (!grant.ok()) {
     return RetryOrEnd(grant.status(), [self = shared_from_this()] { self->AskGrant(); });
   }
-  if (IncomingRef joined = puller_->JoinCopy(want_.reference)) {
-    // Granted and not pulled: complete as far as the owner is concerned.
-    TellOwner(true, false);
-    if (ContentRef content = joined->content()) {
-      joined->RemoveReader();
-      return Finish(Got{content, nullptr});
-    }
-    const uint64_t wanted = want_.stream ? 1 : joined->bytes();
-    return joined->Await(wanted, want_.deadline_micros,
-                         [self = shared_from_this(), joined](const Result<uint64_t>& here) {
-                           if (!here.ok()) {
-                             joined->RemoveReader();
-                             return self->Finish(here.status());
-                           }
-                           ContentRef content = joined->content();
-                           if (content != nullptr) joined->RemoveReader();
-                           self->Finish(Got{content, content != nullptr ? nullptr : joined});
-                         });
-  }
+  if (IncomingRef joined = puller_->JoinCopy(want_.reference)) return Follow(joined);
   {
     MutexLock lock(mutex_);
     const NodeId holder = static_cast<NodeId>(grant->value);
@@ -151,8 +138,30 @@ void Puller::Pull::OnGrant(const Result<ControlResult>& grant) {
   Reserve();
 }
 
+void Puller::Pull::Follow(const IncomingRef& joined) {
+  const uint64_t wanted = want_.stream ? 1 : joined->bytes();
+  joined->Await(wanted, want_.deadline_micros,
+                [self = shared_from_this(), joined](const Result<uint64_t>& here) {
+                  if (!here.ok()) {
+                    joined->RemoveReader();
+                    // The other's deadline, or its end, is not this one's.
+                    if (joined->status().ok()) return self->Finish(here.status());
+                    return self->RetryOrEnd(here.status(), [self] { self->AskGrant(); });
+                  }
+                  // Not before the bytes are here: a retrieval without them is given back.
+                  joined->Await(
+                      joined->bytes(), Incoming::kNever,
+                      [self](const Result<uint64_t>& all) { self->TellOwner(all.ok(), false); });
+                  ContentRef content = joined->content();
+                  if (content != nullptr) joined->RemoveReader();
+                  self->Finish(Got{content, content != nullptr ? nullptr : joined});
+                });
+}
+
 void Puller::Pull::Reserve() {
-  const uint64_t bytes = want_.reference.length + (OnePiece() ? kSmallOverhead : 0);
+  const uint64_t length = want_.reference.length;
+  const uint64_t bytes =
+      length <= XDT_INLINE_BYTES ? length + kSmallOverhead : SharedBuffer::MemoryOf(length);
   auto share = puller_->options_.pool->TryReserve(bytes, want_.account);
   if (share.ok()) return Begin(std::move(share).value());
   if (!share.status().Is(Code::kAgain)) return Finish(share.status());
@@ -197,7 +206,7 @@ void Puller::Pull::Begin(BufferPool::Share share) {
 }
 
 void Puller::Pull::ReadWhole(const std::shared_ptr<BufferPool::Share>& share) {
-  WithPeer(want_.owner, false, [self = shared_from_this(), share](const Peer& peer) {
+  WithOwner(false, [self = shared_from_this(), share](const Peer& peer) {
     const auto again = [self, share] { self->ReadWhole(share); };
     const uint32_t length = static_cast<uint32_t>(self->want_.reference.length);
     auto allocated = self->puller_->options_.buffers->Allocate(std::max<size_t>(length, 1), 0);
@@ -276,14 +285,13 @@ void Puller::Pull::Pump() {
 }
 
 void Puller::Pull::ReadPiece(size_t piece, std::shared_ptr<hwalloc::Buffer> buffer) {
-  NodeId from = want_.owner;
-  bool granted = false;
+  NodeId holder = 0;
   {
     MutexLock lock(mutex_);
-    granted = holder_ != 0;
-    if (granted) from = holder_;
+    holder = holder_;
   }
-  auto peer = puller_->options_.nodes->Known(from);
+  const bool granted = holder != 0;
+  auto peer = granted ? puller_->options_.nodes->Known(holder) : puller_->KnownOwner(want_);
   if (!peer) {
     return OnPieceFailed(piece, granted, Status::WrongEpoch("where the node is is not known yet"));
   }
@@ -294,7 +302,7 @@ void Puller::Pull::ReadPiece(size_t piece, std::shared_ptr<hwalloc::Buffer> buff
   request.length = static_cast<uint32_t>(buffer->size());
   const auto into = buffer->span();
   puller_->options_.engine->Read(
-      *peer, request, into, Now() + kRequestMicros,
+      *peer, request, into, Now() + (granted ? kRelayMicros : kRequestMicros),
       [self = shared_from_this(), piece, granted, buffer, into](const Result<ReadResult>& read) {
         if (!read.ok()) return self->OnPieceFailed(piece, granted, read.status());
         self->OnPiece(piece, granted, read, into);
@@ -376,7 +384,7 @@ void Puller::Pull::TellOwner(bool complete, bool keeps_copy) {
     MutexLock lock(mutex_);
     if (std::exchange(told_, true)) return;
   }
-  auto peer = puller_->options_.nodes->Known(want_.owner);
+  auto peer = puller_->KnownOwner(want_);
   if (!peer || puller_->stopping()) return;  // its ticket ends by itself
   ControlRequest request;
   request.token = Token(false);

@@ -25,15 +25,17 @@ class Puller::Pull : public std::enable_shared_from_this<Puller::Pull> {
   int64_t Now() const { return puller_->options_.clock->MonotonicMicros(); }
   // Whether the owner has left the object to others.
   bool Moved() const;
-  // A fresh ticket with the reference.
-  std::string Token(bool granted) const;
-  // Finds the peer and calls `next` with it, on any thread.
-  void WithPeer(NodeId node, bool ask, std::function<void(const Peer&)> next);
+  // A fresh ticket with the reference, good for so long at least.
+  std::string Token(bool granted, int64_t for_micros = 0) const;
+  // Finds the owner and calls `next` with it, on any thread.
+  void WithOwner(bool ask, std::function<void(const Peer&)> next);
   // Whether the failure may pass, and then calls `again` a little later. Ends the pull otherwise.
   void RetryOrEnd(const Status& status, std::function<void()> again);
 
   void AskGrant();
   void OnGrant(const Result<ControlResult>& grant);
+  // Waits for a copy that another getter of this node pulls, or has pulled.
+  void Follow(const IncomingRef& joined);
   void Reserve();
   void Begin(BufferPool::Share share);
   void ReadWhole(const std::shared_ptr<BufferPool::Share>& share);

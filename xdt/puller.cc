@@ -22,11 +22,18 @@ void Puller::Get(Want want, Done done) {
   std::make_shared<Pull>(this, std::move(want), std::move(done))->Start();
 }
 
+std::optional<Peer> Puller::KnownOwner(const Want& want) const {
+  auto peer = options_.nodes->Known(want.owner);
+  // It has restarted since: nobody is at its old address, which takes a while to find out.
+  const bool old = peer && want.owner == want.reference.owner && peer->epoch < want.reference.epoch;
+  return old ? std::nullopt : peer;
+}
+
 void Puller::Control(ControlOp op, const Want& want,
                      std::function<void(Result<ControlResult>)> done) {
   auto ask = [this, op, want, done = std::move(done)] {
     Result<Peer> peer = Status::Unavailable("where the buffer's node is is not known");
-    if (auto known = options_.nodes->Known(want.owner)) {
+    if (auto known = KnownOwner(want)) {
       peer = *known;
     } else {
       peer = options_.nodes->Ask(want.owner);
@@ -60,11 +67,14 @@ IncomingRef Puller::JoinCopy(const Reference& reference) {
   MutexLock lock(mutex_);
   auto at = copies_.find({reference.owner, reference.object});
   if (at == copies_.end() || !at->second.incoming->status().ok()) return nullptr;
-  // One that nobody waits for may be about to end.
-  if (at->second.incoming->content() == nullptr && at->second.incoming->abandoned()) return nullptr;
+  IncomingRef incoming = at->second.incoming;
+  if (incoming->content() != nullptr) {
+    incoming->AddReader();
+  } else if (!incoming->AddReaderToOthers()) {
+    return nullptr;
+  }
   at->second.order = next_order_++;
-  at->second.incoming->AddReader();
-  return at->second.incoming;
+  return incoming;
 }
 
 void Puller::KeepCopy(const Reference& reference, const IncomingRef& incoming) {

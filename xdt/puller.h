@@ -103,6 +103,8 @@ class Puller {
 
   // The object's Incoming when there is one that has not failed; adds a reader to it.
   IncomingRef JoinCopy(const Reference& reference);
+  // Where the owner is, if that is known and not from before it made the reference.
+  std::optional<Peer> KnownOwner(const Want& want) const;
   // Keeps `incoming`, unless there is one already.
   void KeepCopy(const Reference& reference, const IncomingRef& incoming);
   bool stopping() const;

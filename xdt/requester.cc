@@ -16,10 +16,11 @@ constexpr int64_t kCancelMicros = 100'000;
 constexpr int64_t kBacklogMicros = 500;
 constexpr int64_t kIdleMicros = 60'000'000;
 
-uint64_t RandomTag() {
-  uint64_t tag = 0;
-  randombytes_buf(&tag, sizeof(tag));
-  return tag >> 2;  // providers keep the top bits for themselves
+// Cannot be guessed. Tags: providers keep the top bits for themselves.
+uint64_t RandomNumber() {
+  uint64_t number = 0;
+  randombytes_buf(&number, sizeof(number));
+  return number >> 2;
 }
 
 }  // namespace
@@ -29,6 +30,7 @@ void Requester::Add(Outgoing request) {
   if (link == nullptr) {
     link = std::make_unique<Link>();
     link->peer = request.peer;
+    link->next_id = RandomNumber();
   }
   link->waiting.push_back(std::move(request));
 }
@@ -98,8 +100,8 @@ void Requester::StartCall(Link* link, Outgoing request) {
   auto call = std::make_shared<Call>();
   call->out = std::move(request);
   RequestMessage& message = call->out.message;
-  message.id = next_id_++;
-  message.tag = RandomTag();
+  message.id = link->next_id++;
+  message.tag = RandomNumber();
   message.reply_to = link->endpoint->address();
   link->calls[message.id] = call;
   if (message.operation != Operation::kRead || call->out.into.size() <= kMaxInlineBytes) return;

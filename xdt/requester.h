@@ -68,7 +68,10 @@ class Requester {
     std::unique_ptr<Endpoint> endpoint;
     fi_addr_t address = FI_ADDR_UNSPEC;
     std::deque<Outgoing> waiting;
+    // By id, in the order they were started. Anybody who reaches the endpoint can send an answer:
+    // only the peer knows where the ids of its link begin.
     std::map<uint64_t, std::shared_ptr<Call>> calls;
+    uint64_t next_id = 0;
     int64_t used_micros = 0;
     int64_t connecting_since = 0;  // the first send that had to wait; 0: none
     bool broken = false;
@@ -88,7 +91,6 @@ class Requester {
   Fabric* const fabric_;
   Clock* const clock_;
   const uint32_t max_in_flight_;
-  uint64_t next_id_ = 1;
   std::atomic<uint64_t> reconnects_{0};
   std::unordered_map<std::string, std::unique_ptr<Link>> links_;
 };

@@ -12,6 +12,13 @@ constexpr int kMainBuffers = 128;
 constexpr int kLinkBuffers = 2;  // links only send, and receive tagged bytes
 constexpr size_t kMaxWaiting = 4096;
 constexpr size_t kMaxLinks = 1024;
+constexpr size_t kMaxStrangers = 1024;
+// Links that are being connected, at one time.
+constexpr size_t kMaxConnecting = 16;
+// A requester that cannot be connected to for so long is not there; or while others wait.
+constexpr int64_t kConnectMicros = 2'000'000;
+constexpr int64_t kCrowdedConnectMicros = 250'000;
+constexpr int64_t kMaxConnectRetryMicros = 10'000;
 // The longest that a requester may ask this node to keep trying.
 constexpr int64_t kMaxPatienceMicros = 3'600'000'000;
 // After a deadline: the requester has given up, and its endpoint with it.
@@ -36,13 +43,16 @@ Status Responder::Open() {
   return Status();
 }
 
-Result<Responder::LinkRef> Responder::LinkTo(const std::string& peer) {
-  auto found = links_.find(peer);
-  if (found != links_.end()) return found->second;
+Result<Responder::LinkRef> Responder::OpenLink(const std::string& peer) {
   if (links_.size() >= kMaxLinks) return Status::Again("too many requesters");
   auto link = std::make_shared<Link>();
   link->peer = peer;
-  F3_ASSIGN_OR_RETURN(link->endpoint, Endpoint::Open(fabric_, kLinkBuffers, [](auto) {}));
+  if (!spare_.empty()) {
+    link->endpoint = std::move(spare_.back());
+    spare_.pop_back();
+  } else {
+    F3_ASSIGN_OR_RETURN(link->endpoint, Endpoint::Open(fabric_, kLinkBuffers, [](auto) {}));
+  }
   F3_ASSIGN_OR_RETURN(link->address, link->endpoint->Resolve(peer));
   links_[peer] = link;
   return link;
@@ -53,14 +63,41 @@ void Responder::OnRequest(std::span<const std::byte> bytes) {
   if (!message.ok()) return;
   auto* request = std::get_if<RequestMessage>(&*message);
   if (request == nullptr) return;
-  auto link = LinkTo(request->reply_to);
-  if (!link.ok()) return;  // nobody to tell
   const int64_t now = options_.clock->MonotonicMicros();
   auto served = std::make_shared<Served>();
   served->request = std::move(*request);
-  served->link = *link;
-  served->link->used_micros = now;
   served->deadline_micros = now + std::min(served->request.patience_micros, kMaxPatienceMicros);
+  auto link = links_.find(served->request.reply_to);
+  if (link != links_.end()) return Admit(served, link->second, now);
+  // Nobody to tell, or too many to tell anybody.
+  if (!Endpoint::IsAddress(served->request.reply_to)) return;
+  if (strangers_.size() < kMaxStrangers) strangers_.push_back(std::move(served));
+}
+
+int64_t Responder::AdmitStranger(int64_t now) {
+  while (!strangers_.empty()) {
+    const ServedRef served = strangers_.front();
+    auto found = links_.find(served->request.reply_to);
+    const bool late = served->deadline_micros <= now;
+    // Whoever is connected, or not any more, makes room; CloseLinks says when.
+    if (!late && found == links_.end() && connecting_ >= kMaxConnecting) return INT64_MAX;
+    strangers_.pop_front();
+    if (late) continue;
+    if (found != links_.end()) {
+      Admit(served, found->second, now);
+      continue;
+    }
+    auto link = OpenLink(served->request.reply_to);
+    if (link.ok()) Admit(served, *link, now);
+    // It took a while: others first.
+    return strangers_.empty() ? INT64_MAX : now;
+  }
+  return INT64_MAX;
+}
+
+void Responder::Admit(const ServedRef& served, const LinkRef& link, int64_t now) {
+  served->link = link;
+  link->used_micros = now;
   if (served->request.epoch != *options_.epoch) {
     serving_.push_back(served);
     return Refuse(served, Status::WrongEpoch("the node has restarted since"));
@@ -69,7 +106,7 @@ void Responder::OnRequest(std::span<const std::byte> bytes) {
     serving_.push_back(served);
     return Refuse(served, Status::Again("the node serves no more requests now"));
   }
-  waiting_.push_back(std::move(served));
+  waiting_.push_back(served);
 }
 
 bool Responder::NeedsBuffer(const Served& served) const {
@@ -234,57 +271,84 @@ void Responder::Answer(const ServedRef& served, ReplyMessage reply) {
   if (!closed_) Send(served);
 }
 
+bool Responder::Sent(Link* link, const Status& status) {
+  if (status.Is(Code::kAgain)) {
+    const int64_t now = options_.clock->MonotonicMicros();
+    int64_t pause = kBacklogMicros;
+    if (!link->connected) {
+      // Each try costs, and those who are not there are tried for a while.
+      if (link->connecting_since == 0) {
+        link->connecting_since = now;
+        ++connecting_;
+      }
+      pause = std::clamp((now - link->connecting_since) / 4, pause, kMaxConnectRetryMicros);
+      link->next_try_micros = now + pause;
+    }
+    send_due_micros_ = std::min(send_due_micros_, now + pause);
+    return false;
+  }
+  if (!status.ok()) {
+    link->broken = true;
+    return false;
+  }
+  if (Connecting(*link)) --connecting_;
+  link->connected = true;
+  return true;
+}
+
 // Sends what can be sent of an answer.
 void Responder::Send(const ServedRef& served) {
   Link* link = served->link.get();
   if (link->endpoint == nullptr || link->broken) return;
+  if (!link->connected && link->next_try_micros > options_.clock->MonotonicMicros()) {
+    send_due_micros_ = std::min(send_due_micros_, link->next_try_micros);
+    return;
+  }
   auto sent_later = [link = served->link](const Status& status, size_t) {
     if (!status.ok()) link->broken = true;
-  };
-  auto outcome = [&](const Status& sent) {
-    if (sent.Is(Code::kAgain)) backlog_ = true;
-    if (!sent.ok() && !sent.Is(Code::kAgain)) link->broken = true;
-    return sent.ok();
   };
   if (served->stage == Stage::kReceiving && !served->ready_sent) {
     const ReadyMessage ready = {served->request.id, link->endpoint->address()};
     served->ready_sent =
-        outcome(link->endpoint->SendMessage(link->address, Encode(ready), sent_later));
+        Sent(link, link->endpoint->SendMessage(link->address, Encode(ready), sent_later));
     return;
   }
   if (served->stage != Stage::kSending) return;
   if (!served->bytes_over && !served->bytes_sent) {
-    served->bytes_sent = outcome(link->endpoint->SendBytes(
-        link->address, served->request.tag, served->buffer.span().first(served->reply.length),
-        [served](const Status& status, size_t) {
-          if (!status.ok()) served->link->broken = true;
-          served->bytes_over = true;
-        }));
+    const auto bytes = served->buffer.span().first(served->reply.length);
+    auto over = [served](const Status& status, size_t) {
+      if (!status.ok()) served->link->broken = true;
+      served->bytes_over = true;
+    };
+    served->bytes_sent =
+        Sent(link, link->endpoint->SendBytes(link->address, served->request.tag, bytes, over));
     if (!served->bytes_sent) return;
   }
   if (served->reply_sent) return;
   served->reply.id = served->request.id;
   served->reply_sent =
-      outcome(link->endpoint->SendMessage(link->address, Encode(served->reply), sent_later));
+      Sent(link, link->endpoint->SendMessage(link->address, Encode(served->reply), sent_later));
 }
 
 int64_t Responder::Run() {
-  int64_t due = INT64_MAX;
   main_->Poll();
   for (const auto& [peer, link] : links_) {
     if (link->endpoint != nullptr) link->endpoint->Poll();
   }
   const int64_t now = options_.clock->MonotonicMicros();
+  int64_t due = AdmitStranger(now);
   while (!waiting_.empty() && serving_.size() < options_.max_served) {
-    if (waiting_.front()->deadline_micros > now && !Begin(waiting_.front())) {
+    const ServedRef& next = waiting_.front();
+    const bool over = next->deadline_micros <= now || next->link->endpoint == nullptr;
+    if (!over && !Begin(next)) {
       due = std::min(due, now + kNoBufferMicros);
       break;
     }
     waiting_.pop_front();
   }
-  backlog_ = false;
+  send_due_micros_ = INT64_MAX;
   for (const ServedRef& served : serving_) Send(served);
-  if (backlog_) due = std::min(due, now + kBacklogMicros);
+  due = std::min(due, send_due_micros_);
   ExpireAndClose(now, &due);
   return due == INT64_MAX ? due : std::max<int64_t>(due - options_.clock->MonotonicMicros(), 0);
 }
@@ -296,8 +360,21 @@ void Responder::ExpireAndClose(int64_t now, int64_t* due) {
     if (until <= now && !(served->reply_sent && served->bytes_over)) served->link->broken = true;
     *due = std::min(*due, until);
   }
+  CloseLinks(now, due);
+  std::erase_if(serving_, [](const ServedRef& served) {
+    if (served->stage == Stage::kHandling) return false;
+    return served->link->endpoint == nullptr || (served->reply_sent && served->bytes_over);
+  });
+}
+
+void Responder::CloseLinks(int64_t now, int64_t* due) {
+  const int64_t connect = strangers_.empty() ? kConnectMicros : kCrowdedConnectMicros;
   for (auto it = links_.begin(); it != links_.end();) {
     Link* link = it->second.get();
+    if (Connecting(*link)) {
+      link->broken |= now - link->connecting_since > connect;
+      *due = std::min(*due, link->connecting_since + connect);
+    }
     const bool idle = now - link->used_micros > kIdleMicros;
     if (!link->broken && !idle) {
       ++it;
@@ -309,13 +386,18 @@ void Responder::ExpireAndClose(int64_t now, int64_t* due) {
       ++it;
       continue;
     }
-    link->endpoint.reset();  // gives every buffer back
+    CloseLink(link);
     it = links_.erase(it);
   }
-  std::erase_if(serving_, [](const ServedRef& served) {
-    if (served->stage == Stage::kHandling) return false;
-    return served->link->endpoint == nullptr || (served->reply_sent && served->bytes_over);
-  });
+  if (strangers_.empty() && connecting_ == 0) spare_.clear();
+}
+
+void Responder::CloseLink(Link* link) {
+  if (Connecting(*link)) {
+    --connecting_;
+    if (link->endpoint->idle()) spare_.push_back(std::move(link->endpoint));
+  }
+  link->endpoint.reset();  // gives every buffer back
 }
 
 void Responder::AddWaits(std::vector<int>* fds, std::vector<fid*>* queues) const {
@@ -332,6 +414,8 @@ void Responder::Shutdown() {
   closed_ = true;
   for (const auto& [peer, link] : links_) link->endpoint.reset();
   links_.clear();
+  strangers_.clear();
+  spare_.clear();
   waiting_.clear();
   serving_.clear();
   main_.reset();

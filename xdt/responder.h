@@ -4,6 +4,9 @@
 // Requests come to the main endpoint. At most max_served are being served; more wait in order, a
 // bounded number. The answer goes through a link, an endpoint per requester, which is closed when
 // it takes no bytes until well after a request's deadline, so that buffers always come back.
+//
+// A link costs milliseconds and megabytes, and anybody may ask for answers anywhere: requests of
+// strangers, who have none, wait while many links are being connected.
 #ifndef F3_XDT_RESPONDER_H_
 #define F3_XDT_RESPONDER_H_
 
@@ -59,6 +62,9 @@ class Responder {
     std::unique_ptr<Endpoint> endpoint;
     fi_addr_t address = FI_ADDR_UNSPEC;
     int64_t used_micros = 0;
+    bool connected = false;        // something was sent
+    int64_t connecting_since = 0;  // the first try to send; 0: none yet
+    int64_t next_try_micros = 0;   // while it is not connected
     bool broken = false;
   };
   using LinkRef = std::shared_ptr<Link>;
@@ -80,7 +86,13 @@ class Responder {
   using ServedRef = std::shared_ptr<Served>;
 
   void OnRequest(std::span<const std::byte> bytes);
-  Result<LinkRef> LinkTo(const std::string& peer);
+  // A request whose requester has a link.
+  void Admit(const ServedRef& served, const LinkRef& link, int64_t now);
+  // Opens a link for the first of the strangers, if there may be another; then INT64_MAX or when
+  // to go on.
+  int64_t AdmitStranger(int64_t now);
+  Result<LinkRef> OpenLink(const std::string& peer);
+  void CloseLink(Link* link);
   bool Begin(const ServedRef& served);
   bool NeedsBuffer(const Served& served) const;
   void Handle(const ServedRef& served);
@@ -91,16 +103,24 @@ class Responder {
   void Handled(const ServedRef& served, ReplyMessage reply);
   void Answer(const ServedRef& served, ReplyMessage reply);
   void Send(const ServedRef& served);
+  // Notes what became of a try to send; whether it was sent.
+  bool Sent(Link* link, const Status& status);
+  static bool Connecting(const Link& link) { return !link.connected && link.connecting_since != 0; }
   void ExpireAndClose(int64_t now, int64_t* due);
+  void CloseLinks(int64_t now, int64_t* due);
 
   Fabric* const fabric_;
   const Options options_;
   std::unique_ptr<Endpoint> main_;
   std::unordered_map<std::string, LinkRef> links_;
+  std::deque<ServedRef> strangers_;
+  // Of links that could not be connected, for the next strangers.
+  std::vector<std::unique_ptr<Endpoint>> spare_;
+  size_t connecting_ = 0;  // of links_: tried, and not connected yet
   std::deque<ServedRef> waiting_;
   std::vector<ServedRef> serving_;
   std::atomic<size_t> with_handler_{0};
-  bool backlog_ = false;
+  int64_t send_due_micros_ = INT64_MAX;
   bool closed_ = false;
   Counters counters_;
 };

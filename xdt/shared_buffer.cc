@@ -11,6 +11,7 @@
 namespace f3::xdt {
 namespace {
 
+constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kHugePage = 2ull << 20;
 // Below this, gathering huge pages takes longer than they save.
 constexpr uint64_t kHugeFrom = 8ull << 20;
@@ -60,14 +61,18 @@ bool AllocateHugePages(int fd, uint64_t bytes) {
 
 }  // namespace
 
+uint64_t SharedBuffer::MemoryOf(uint64_t bytes) {
+  const uint64_t last = bytes % kPageBytes;
+  if (last == 0 || bytes > UINT64_MAX - kPageBytes) return bytes;
+  return bytes - last + kPageBytes;
+}
+
 Result<std::unique_ptr<SharedBuffer>> SharedBuffer::Create(uint64_t bytes) {
   UniqueFd fd(::memfd_create("f3-xdt", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd.valid()) return Status::FromErrno(errno, "make a shared buffer");
   const bool huge_pages = AllocateHugePages(fd.get(), bytes);
   if (::fallocate(fd.get(), 0, 0, static_cast<off_t>(bytes)) != 0) {
-    if (errno == ENOSPC || errno == ENOMEM) {
-      return NoMemory();
-    }
+    if (errno == ENOSPC || errno == ENOMEM) return NoMemory();
     return Status::FromErrno(errno, "allocate a shared buffer");
   }
   if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) != 0) {

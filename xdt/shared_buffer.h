@@ -20,6 +20,8 @@ namespace f3::xdt {
 
 class SharedBuffer {
  public:
+  // What a buffer of so many bytes takes: whole pages.
+  static uint64_t MemoryOf(uint64_t bytes);
   // REQUIRES: bytes > 0. NoMemory when there is none; else the system's error.
   static Result<std::unique_ptr<SharedBuffer>> Create(uint64_t bytes);
   // A sealed one with these bytes, at least one.

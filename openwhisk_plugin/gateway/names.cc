@@ -5,16 +5,10 @@
 #include <array>
 #include <vector>
 
+#include "openwhisk_plugin/entity_name.h"
+
 namespace f3::openwhisk {
 namespace {
-
-bool IsWordCharacter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-}
-
-bool IsNameCharacter(char c) {
-  return IsWordCharacter(c) || c == '@' || c == ' ' || c == '.' || c == '&' || c == '-';
-}
 
 std::vector<std::string> Split(std::string_view text) {
   std::vector<std::string> parts;
@@ -38,10 +32,7 @@ std::string ActionName::ToString() const { return "/" + path() + "/" + name; }
 std::string ActionName::local() const { return package.empty() ? name : package + "/" + name; }
 
 Status CheckName(const std::string& what, std::string_view name) {
-  bool good = !name.empty() && name.size() <= kMaxNameBytes && IsWordCharacter(name.front()) &&
-              name.back() != ' ';
-  for (char c : name) good = good && IsNameCharacter(c);
-  if (good) return Status();
+  if (IsEntityName(name)) return Status();
   return Status::InvalidArgument("\"" + std::string(name.substr(0, 64)) +
                                  "\" is not the name of a " + what +
                                  ": it begins with a letter, a digit or _, goes on with those and "

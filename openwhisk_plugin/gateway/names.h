@@ -9,8 +9,6 @@
 
 namespace f3::openwhisk {
 
-inline constexpr size_t kMaxNameBytes = 256;
-
 // An action, or with an empty `package` one outside of any.
 struct ActionName {
   std::string name_space;
@@ -26,8 +24,8 @@ struct ActionName {
   bool operator==(const ActionName&) const = default;
 };
 
-// OK for letters, digits and '_', then also "@ .&-", no space at the end, at most 256 bytes.
-// InvalidArgument says what is allowed; `what` is "action", "package" or "namespace".
+// OK for an entity's name (entity_name.h). InvalidArgument says what is allowed; `what` is
+// "action", "package" or "namespace".
 Status CheckName(const std::string& what, std::string_view name);
 // What a sequence's component or a client's text names: "/ns/name", "/ns/package/name",
 // "ns/package/name", "name" or "package/name"; "_" as the namespace means `own`.

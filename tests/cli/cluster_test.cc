@@ -16,10 +16,12 @@ TEST(ClusterLayoutTest, SurvivesItsFile) {
   ASSERT_TRUE(ChooseAddresses(&layout, {}).ok());
   layout.memory_bytes = 64 << 20;
   layout.delay_micros = 2000;
+  layout.openwhisk_allow = {"a \"b\"=v", "*=w"};
   layout.passthrough = false;
   auto again = ClusterLayout::FromToml(layout.ToToml(), "cluster.toml");
   ASSERT_TRUE(again.ok()) << again.status().ToString();
   EXPECT_EQ(again->ToToml(), layout.ToToml());
+  EXPECT_EQ(again->openwhisk_allow, layout.openwhisk_allow);
   ASSERT_EQ(again->nodes.size(), 3u);
   EXPECT_EQ(again->nodes[2].netns, layout.nodes[2].netns);
 }
@@ -80,6 +82,7 @@ TEST(ClusterLayoutTest, DaemonConfigurationsAreValid) {
   layout.memory_bytes = 64 << 20;
   layout.disk_bytes = 1 << 30;
   layout.delay_micros = 1500;
+  layout.openwhisk_allow = {"alice=shared", "*=datasets"};
   ASSERT_TRUE(layout.WriteDaemonConfigs().ok());
 
   MetaConfig meta;
@@ -99,6 +102,7 @@ TEST(ClusterLayoutTest, DaemonConfigurationsAreValid) {
   EXPECT_EQ(node.agent.name, "n2");
   EXPECT_EQ(node.agent.metadata_server, layout.metadata);
   EXPECT_EQ(node.agent.injected_delay_micros, 1500);
+  EXPECT_EQ(node.openwhisk_allow, layout.openwhisk_allow);
   ASSERT_EQ(node.agent.mounts.size(), 1u);
   EXPECT_EQ(node.agent.mounts[0].dir, dir + "/n2");
   EXPECT_EQ(node.agent_socket, layout.agent_socket(layout.nodes[1]));

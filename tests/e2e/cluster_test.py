@@ -1,5 +1,6 @@
 """The life of a cluster: up, down, destroy, and what they do when things have died."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -73,6 +74,23 @@ class Life(unittest.TestCase):
             self.assertFalse((b.n(1) / "f").exists())
             a.destroy()
             self.assertTrue(usable(b.n(1)))
+
+    def test_two_clusters_that_start_at_once_choose_other_addresses(self):
+        def first_choice(path):  # as cli/cluster.cc and cli/network.cc have it
+            value = 0xcbf29ce484222325
+            for byte in str(path).encode():
+                value = (value ^ byte) * 0x100000001b3 & (1 << 64) - 1
+            return (value >> 20 & 0xffffff) % 256
+
+        with Cluster(nodes=1, start=False) as a, Cluster(nodes=1, start=False) as b:
+            b.dir = next(path for path in (b.dir.with_name(f"c{i}") for i in range(10_000))
+                         if first_choice(path) == first_choice(a.dir))
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                for started in [pool.submit(a.up), pool.submit(b.up)]:
+                    started.result()
+            self.assertNotEqual(a.config()["metadata"], b.config()["metadata"])
+            (a.n(1) / "f").write_text("a")
+            self.assertFalse((b.n(1) / "f").exists())
 
     def test_without_namespaces_and_passthrough(self):
         with Cluster(nodes=2, netns=False, passthrough=False) as c:

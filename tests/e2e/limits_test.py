@@ -1,11 +1,11 @@
 """Memory stays within its bounds: an agent's, whatever is asked of it, and a sandbox's writer."""
 
 import os
-import pathlib
 import subprocess
 import sys
 import unittest
 
+from cgroups import MemoryCgroup
 from harness import Cluster, get_xattr, make_ephemeral_dir, wait_until
 
 FULL = bool(os.environ.get("F3_FULL"))
@@ -25,29 +25,6 @@ while left:
     left -= target.write(piece)
 target.close()
 """
-
-
-class MemoryCgroup:
-    """A memory cgroup with a limit, of either version."""
-
-    def __init__(self, limit):
-        v1 = pathlib.Path("/sys/fs/cgroup/memory")
-        top = v1 if v1.is_dir() else pathlib.Path("/sys/fs/cgroup")
-        self.path = top / f"f3-test-{os.getpid()}-{limit}"
-        self.path.mkdir()
-        name = "memory.limit_in_bytes" if v1.is_dir() else "memory.max"
-        (self.path / name).write_text(str(limit))
-
-    def __enter__(self):
-        return self
-
-    def add(self, pid):
-        (self.path / "cgroup.procs").write_text(str(pid))
-
-    def __exit__(self, *_):
-        wait_until(lambda: not (self.path / "cgroup.procs").read_text().strip(), timeout=60,
-                   what="an empty cgroup")
-        self.path.rmdir()
 
 
 def start_copy(source, target, size, cgroup=None):

@@ -98,6 +98,36 @@ class Visibility(ClusterTest):
             mode, uid, gid, size, mtime = self.attributes(kind)
             self.assertEqual((mode & 0o777, uid, gid, size), (0o640, 1234, 4321, 5000))
 
+    def test_1_4_a_file_that_was_only_just_made_shows_what_others_change(self):
+        capability = bytes.fromhex("0100000200040000000000000000000000000000")
+        def change_nothing(path, fd):
+            os.pwrite(fd, b"y" * 7, 3)
+        changes = {
+            change_nothing: lambda st, xattrs: (st.st_size, st.st_nlink) == (10, 1),
+            lambda path, fd: os.chmod(path, 0o751): lambda st, xattrs: st.st_mode & 0o777 == 0o751,
+            lambda path, fd: os.chown(path, 5, 6): lambda st, xattrs: (st.st_uid, st.st_gid) == (5, 6),
+            lambda path, fd: os.link(path, f"{path}.2"): lambda st, xattrs: st.st_nlink == 2,
+            lambda path, fd: os.rename(path, f"{path}.3"): lambda st, xattrs: st.st_nlink == 1,
+            lambda path, fd: os.unlink(path): lambda st, xattrs: st.st_nlink == 0,
+            lambda path, fd: os.setxattr(path, "security.capability", capability):
+                lambda st, xattrs: xattrs == ["security.capability"],
+            lambda path, fd: os.truncate(path, 4): lambda st, xattrs: st.st_size == 4,
+        }
+        for kind in KINDS:
+            for number, (change, holds) in enumerate(changes.items()):
+                for node in (1, 2):
+                    name = f"{number}-{node}"
+                    fd = self.fd(self.path(1, kind, name), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+                    if os.fstat(fd).st_size == 0:
+                        os.write(fd, b"x" * 10)
+                    self.assertRaises(OSError, os.getxattr, fd, "security.capability")
+                    change(self.path(node, kind, name), fd)
+                    xattrs = [x for x in os.listxattr(fd) if x.startswith("security")]
+                    self.assertTrue(holds(os.fstat(fd), xattrs), (kind, number, node, os.fstat(fd)))
+                    if xattrs:
+                        self.assertEqual(os.getxattr(fd, xattrs[0])[4:], capability[4:])
+                    os.close(fd)
+
     def test_1_4_the_home_shows_what_another_node_wrote_there(self):
         for kind in KINDS:
             self.path(2, kind, "a").write_bytes(b"x" * 100)

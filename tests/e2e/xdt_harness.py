@@ -1,6 +1,8 @@
 """Functions that pass values by reference: processes with libxdt, at one node of a Cluster each."""
 
+import contextlib
 import os
+import pathlib
 import sys
 
 from harness import ROOT, ClusterTest, Worker, binary, wait_until
@@ -70,6 +72,17 @@ def used(cluster, node):
                 if line["owner"] == "functions' buffers":
                     return line["used_bytes"]
     raise AssertionError("the ledger has no line for functions' buffers")
+
+
+def buffers_in(pid):
+    """Bytes of the buffers of functions that a process has open."""
+    blocks = {}
+    for link in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(link).startswith("/memfd:f3-xdt"):
+                info = os.stat(link)
+                blocks[info.st_ino] = info.st_blocks * 512
+    return sum(blocks.values())
 
 
 class XdtTest(ClusterTest):

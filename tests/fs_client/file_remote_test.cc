@@ -265,5 +265,32 @@ TEST(FileRemoteCoherence, AnOpenReaderGoesOnWithTheNextVersionOfTheSameObject) {
   EXPECT_OK(world.n(2)->Close(tail));
 }
 
+// The kernel has filled its last page with zeros, which a longer length would show.
+TEST(FileRemoteCoherence, ALengthGrowsOnlyWhenThePagesBeforeItAreGone) {
+  World world(2, /*passthrough=*/false);
+  SimFileRef log = Must(world.n(1)->Create("log", O_WRONLY | O_APPEND, meta::CLASS_DURABLE));
+  EXPECT_OK(world.n(1)->Write(log, 0, "one"));
+  EXPECT_OK(world.n(1)->Flush(log));
+  SimFileRef tail = Must(world.n(2)->Open(log->ino, O_RDONLY));
+  EXPECT_EQ(*world.n(2)->Read(tail, 0, 100), "one");
+  const auto older = [&] {
+    return world.node(2)->files()->OlderSize(world.Attr(log->ino), tail->node_id);
+  };
+  std::vector<std::optional<uint64_t>> meanwhile;
+  world.n(2)->before_invalidation = [&] { meanwhile.push_back(older()); };
+  EXPECT_OK(world.n(1)->Write(log, 0, "two"));
+  EXPECT_OK(world.n(1)->Flush(log));
+  EXPECT_EQ(older(), 3u);
+  meanwhile.clear();
+  world.Advance(100'000);
+  ASSERT_FALSE(meanwhile.empty());
+  EXPECT_EQ(meanwhile.back(), 3u);
+  EXPECT_EQ(older(), std::nullopt);
+  EXPECT_EQ(*world.n(2)->Read(tail, 0, 100), "onetwo");
+  world.n(2)->before_invalidation = nullptr;
+  EXPECT_OK(world.n(1)->Close(log));
+  EXPECT_OK(world.n(2)->Close(tail));
+}
+
 }  // namespace
 }  // namespace f3::fs::test

@@ -103,6 +103,7 @@ class SimKernel : public KernelCache {
   size_t open_backings();
   uint64_t invalidations();
   bool refuse_backing = false;  // as a stacked file system does
+  std::function<void()> before_invalidation;
 
  private:
   static constexpr uint64_t kPage = 4096;

@@ -20,7 +20,7 @@ void* Take(Heap* heap, uint32_t index) {
   return p != nullptr ? p : heap->AllocateSlow(index);
 }
 
-void Put(Heap* heap, void* p) { heap->FreeLocal(static_cast<ArenaHeader*>(HeaderOf(p)), p); }
+void Put(Heap* heap, void* p) { heap->FreeLocal(UnitOf(p), p); }
 
 class HeapTest : public ::testing::Test {
  protected:
@@ -42,7 +42,7 @@ TEST_F(HeapTest, EverySlotOfEveryClassIsHandedOutOnce) {
       EXPECT_TRUE(slots.insert(p).second);
       EXPECT_EQ(reinterpret_cast<uintptr_t>(p) % layout.alignment(), 0u);
       std::memset(p, 1, SlotBytes(index));
-      EXPECT_EQ(HeaderOf(p)->owner, heap_.get());
+      EXPECT_EQ(UnitOf(p)->owner, heap_.get());
       EXPECT_EQ(HeaderOf(p + SlotBytes(index) - 1), HeaderOf(p));
     }
     for (auto next = slots.begin(), at = next++; next != slots.end(); at = next++) {
@@ -60,6 +60,32 @@ TEST_F(HeapTest, AFreedSlotOfTheLoadedWordIsTheNext) {
   Put(heap_.get(), b);
   EXPECT_EQ(Take(heap_.get(), kClassOf64), b);
   EXPECT_EQ(heap_->loads(), 1u);
+}
+
+TEST_F(HeapTest, TheObjectsFreedLastAreTheNext) {
+  std::vector<void*> objects;
+  for (uint32_t i = 0; i < kHeldObjects + 2; ++i) {
+    objects.push_back(Take(heap_.get(), kClassOf64));
+  }
+  for (void* p : objects) Put(heap_.get(), p);
+  for (uint32_t i = kHeldObjects; i > 0; --i) {
+    EXPECT_EQ(Take(heap_.get(), kClassOf64), objects[i - 1]);
+  }
+  // The others are free slots of their word, whose lowest is taken.
+  EXPECT_EQ(Take(heap_.get(), kClassOf64), objects[kHeldObjects]);
+  EXPECT_EQ(Take(heap_.get(), kClassOf64), objects[kHeldObjects + 1]);
+}
+
+TEST_F(HeapTest, AnObjectMayContainTheMark) {
+  std::vector<uint64_t*> objects;
+  for (int i = 0; i < 100; ++i) {
+    objects.push_back(static_cast<uint64_t*>(Take(heap_.get(), kClassOf64)));
+    *objects.back() = kFreedMark;
+  }
+  for (uint64_t* p : objects) Put(heap_.get(), p);
+  std::set<void*> again;
+  for (int i = 0; i < 100; ++i) again.insert(Take(heap_.get(), kClassOf64));
+  EXPECT_EQ(again.size(), 100u);
 }
 
 TEST_F(HeapTest, ArenasThatAreEmptyAgainGoBack) {
@@ -143,6 +169,23 @@ TEST_F(HeapDeathTest, DoubleFreeInAnotherWord) {
   for (uint32_t i = 0; i < 2 * kWordSlots; ++i) Take(heap_.get(), kClassOf64);
   Put(heap_.get(), p);
   EXPECT_DEATH(Put(heap_.get(), p), "hwalloc: double free");
+}
+
+TEST_F(HeapDeathTest, DoubleFreeWhenOthersWereFreedMeanwhile) {
+  std::vector<void*> objects;
+  for (int i = 0; i < 10; ++i) objects.push_back(Take(heap_.get(), kClassOf64));
+  for (void* p : objects) Put(heap_.get(), p);
+  for (void* p : objects) EXPECT_DEATH(Put(heap_.get(), p), "hwalloc: double free");
+  // Also when the entry has room again.
+  Take(heap_.get(), kClassOf64);
+  EXPECT_DEATH(Put(heap_.get(), objects[9]), "hwalloc: double free");
+}
+
+TEST_F(HeapDeathTest, FreedByTheOwnerAndByAnother) {
+  void* p = Take(heap_.get(), kClassOf64);
+  Put(heap_.get(), p);
+  heap_->FreeRemote(p);
+  EXPECT_DEATH(heap_->Drain(), "hwalloc: double free");
 }
 
 TEST_F(HeapDeathTest, RemoteDoubleFree) {

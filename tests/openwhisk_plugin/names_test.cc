@@ -20,7 +20,7 @@ TEST(NamesTest, OfContainers) {
 }
 
 TEST(NamesTest, OfNamespacesAndActions) {
-  for (const char* good : {"guest", "_", "a b", "joe@x.org_dev", "9"}) {
+  for (const char* good : {"guest", "_", "a b", "joe@x.org_dev", "9", "R&D"}) {
     EXPECT_OK(CheckNamespace(good));
     EXPECT_OK(CheckAction(good));
     EXPECT_OK(CheckAction(std::string("package/") + good));

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <climits>
 #include <functional>
 #include <map>
 #include <memory>
@@ -46,13 +47,24 @@ class Directory : public NodeDirectory {
  public:
   std::optional<Peer> Known(NodeId node) override {
     MutexLock lock(mutex_);
+    auto old = old_.find(node);
+    if (old != old_.end()) return old->second;
     auto at = peers_.find(node);
     if (at == peers_.end()) return std::nullopt;
     return at->second;
   }
   Result<Peer> Ask(NodeId node) override {
+    {
+      MutexLock lock(mutex_);
+      old_.erase(node);
+    }
     if (auto peer = Known(node)) return *peer;
     return Status::NotFound("no such node");
+  }
+  // What is known until somebody asks.
+  void SetOld(NodeId node, const Peer& peer) {
+    MutexLock lock(mutex_);
+    old_[node] = peer;
   }
   void Set(NodeId node, const Peer& peer) {
     MutexLock lock(mutex_);
@@ -62,15 +74,17 @@ class Directory : public NodeDirectory {
  private:
   Mutex mutex_;
   std::map<NodeId, Peer> peers_ F3_GUARDED_BY(mutex_);
+  std::map<NodeId, Peer> old_ F3_GUARDED_BY(mutex_);
 };
 
-// Between the engine and a broker that may be made anew; can refuse, or lose, answers.
+// Between the engine and a broker that may be made anew; can lose requests and answers.
 class Gate : public RequestHandler {
  public:
   void Set(Broker* broker) { broker_ = broker; }
   void HandleRead(const ReadRequest& request, std::span<std::byte> into, int64_t deadline,
                   ReadDone done) override {
-    ++reads;
+    if (++reads > serve_reads) return done(Status::PeerUnreachable("the request is lost"));
+    if (Keep(&done)) return;
     auto answered = [this, done = std::move(done)](Result<ReadResult> result) {
       if (result.ok() && lose_reads > 0) {
         --lose_reads;
@@ -92,9 +106,34 @@ class Gate : public RequestHandler {
   }
   std::atomic<int> reads{0};
   std::atomic<int> lose_reads{0};
+  // From now on reads get no answer; those of Release say that they are late.
+  void Hold() {
+    MutexLock lock(mutex_);
+    holding_ = true;
+  }
+  void Release() {
+    std::vector<ReadDone> held;
+    {
+      MutexLock lock(mutex_);
+      holding_ = false;
+      held.swap(held_);
+    }
+    for (ReadDone& done : held) done(Status::Timeout("the answer comes too late"));
+  }
+  // All reads but the first so many do not come to the broker.
+  std::atomic<int> serve_reads{INT_MAX};
 
  private:
+  bool Keep(ReadDone* done) {
+    MutexLock lock(mutex_);
+    if (holding_) held_.push_back(std::move(*done));
+    return holding_;
+  }
+
   std::atomic<Broker*> broker_{nullptr};
+  Mutex mutex_;
+  bool holding_ F3_GUARDED_BY(mutex_) = false;
+  std::vector<ReadDone> held_ F3_GUARDED_BY(mutex_);
 };
 
 struct BrokerNode {
@@ -123,6 +162,7 @@ struct BrokerNode {
     Start();
   }
   ~BrokerNode() {
+    gate.Release();
     broker->Shutdown();
     engine->Shutdown();
   }
@@ -139,7 +179,7 @@ struct BrokerNode {
   // As a node agent that was killed and started again.
   void Restart() {
     broker->Shutdown();
-    auto old = std::move(broker);
+    past.push_back(std::move(broker));
     ++epoch;
     Start();
   }
@@ -154,6 +194,7 @@ struct BrokerNode {
   std::unique_ptr<TransferEngine> engine;
   Broker::Options options;
   std::unique_ptr<Broker> broker;
+  std::vector<std::unique_ptr<Broker>> past;  // the engine may still call them back
 };
 
 // Bytes that depend on `seed`.

@@ -180,6 +180,79 @@ TEST_F(PullTest, ACopyServesLaterGetsOfItsNodeAndEachCounts) {
   EXPECT_EQ(all.bytes().size(), 64 * kMiB);
 }
 
+// A getter that waits for what another getter of its node pulls.
+class JoinTest : public PullTest {
+ protected:
+  // Starts a get of `reference` that cannot end before its timeout, and returns when it is pulling.
+  std::thread StartLeader(const std::string& reference, int timeout_ms, int* code) {
+    std::thread leader([this, reference, timeout_ms, code] {
+      Client client = two_.Client();
+      *code = CodeOf([&] { client.Get(reference, timeout_ms); });
+    });
+    EXPECT_TRUE(Eventually([&] { return one_.gate.reads > 0; }));
+    return leader;
+  }
+  void Restore() { one_.gate.serve_reads = INT_MAX; }
+  uint64_t Left(const std::string& reference) {
+    return one_.Client().Stat(reference).retrievals_left;
+  }
+};
+
+TEST_F(JoinTest, AGetterOutlivesThePullThatItJoined) {
+  const std::string value = Pattern(6 * kMiB);
+  const std::string reference = one_.Client().Put(value, Times(3));
+  one_.gate.serve_reads = 0;
+  int leader_code = 0;
+  std::thread leader = StartLeader(reference, 1000, &leader_code);
+  std::string got;
+  std::thread joiner(
+      [&] { EXPECT_EQ(CodeOf([&] { got = two_.Client().Get(reference, 30'000).text(); }), 0); });
+  // Both are granted.
+  EXPECT_TRUE(Eventually([&] { return Left(reference) == 1; }));
+  leader.join();
+  EXPECT_NE(leader_code, 0);
+  // The leader's is given back with its pull; the joiner pulls for itself.
+  EXPECT_TRUE(Eventually([&] { return Left(reference) == 2; })) << Left(reference);
+  Restore();
+  joiner.join();
+  EXPECT_TRUE(got == value);
+  EXPECT_EQ(Left(reference), 2u);
+}
+
+TEST_F(JoinTest, AJoinThatBringsNoBytesGivesItsRetrievalBack) {
+  const std::string value = Pattern(6 * kMiB);
+  const std::string reference = one_.Client().Put(value, Times(3));
+  one_.gate.serve_reads = 0;
+  int leader_code = 0;
+  std::thread leader = StartLeader(reference, 30'000, &leader_code);
+  EXPECT_EQ(CodeOf([&] { two_.Client().Get(reference, 300); }), XDT_TIMEOUT);
+  EXPECT_TRUE(Eventually([&] { return Left(reference) == 2; })) << Left(reference);
+  Restore();
+  leader.join();
+  EXPECT_EQ(leader_code, 0);
+  EXPECT_EQ(Left(reference), 2u);
+}
+
+TEST_F(JoinTest, AStreamThatBreaksGivesItsRetrievalBack) {
+  const std::string value = Pattern(20 * kMiB);
+  const std::string reference = one_.Client().Put(value, Times(3));
+  one_.gate.serve_reads = 2;
+  int leader_code = 0;
+  std::thread leader = StartLeader(reference, 2000, &leader_code);
+  Client receiver = two_.Client();
+  {
+    f3xdt::View view = receiver.GetStream(reference, 10'000);
+    leader.join();
+    EXPECT_NE(leader_code, 0);
+    EXPECT_NE(CodeOf([&] { view.Wait(view.size(), 10'000); }), 0);
+    EXPECT_LT(view.available(), view.size());
+  }
+  EXPECT_TRUE(Eventually([&] { return Left(reference) == 3; })) << Left(reference);
+  Restore();
+  EXPECT_TRUE(receiver.Get(reference).text() == value);
+  EXPECT_EQ(Left(reference), 2u);
+}
+
 TEST_F(PullTest, ABroadcastSpreadsThroughThoseWhoHaveIt) {
   constexpr int kNodes = 4;
   std::vector<std::unique_ptr<BrokerNode>> nodes;
@@ -209,6 +282,41 @@ TEST_F(PullTest, AHolderWithoutItsCopyIsPassedOver) {
   two_.Restart();
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(three.Client().Get(reference).text() == value);
   EXPECT_EQ(CodeOf([&] { three.Client().Get(reference); }), XDT_REF_EXHAUSTED);
+}
+
+// A node that was named as a holder was frozen: the owner serves instead, in time.
+TEST_F(PullTest, AHolderThatIsSilentIsPassedOver) {
+  BrokerNode three(3, &directory_, dir_.path());
+  const std::string value = Pattern(4 * kMiB);
+  const std::string reference = one_.Client().Put(value, Times(5));
+  EXPECT_TRUE(two_.Client().Get(reference).text() == value);
+  const int before = two_.gate.reads;
+  two_.gate.Hold();
+  for (int i = 0; i < 2; ++i) {  // one of them is sent to the holder
+    std::string got;
+    EXPECT_EQ(CodeOf([&] { got = three.Client().Get(reference, 4500).text(); }), 0) << i;
+    EXPECT_TRUE(got == value) << i;
+    three.Restart();  // forgets its copy
+  }
+  EXPECT_GT(two_.gate.reads, before) << "the silent one was never asked";
+}
+
+// Its old address takes two seconds to find out about; the reference says that it is old.
+TEST_F(PullTest, AnOwnerThatRestartedIsNotLookedForWhereItWas) {
+  const Peer old = {"127.0.0.1:1", one_.epoch};
+  one_.Restart();
+  Client sender = one_.Client();
+  Client receiver = two_.Client();
+  for (const size_t bytes : {size_t{100}, 3 * kMiB}) {
+    for (const uint32_t times : {1, 2}) {
+      const std::string value = Pattern(bytes);
+      const std::string reference = sender.Put(value, Times(times));
+      directory_.SetOld(one_.id, old);
+      EXPECT_EQ(CodeOf([&] { EXPECT_TRUE(receiver.Get(reference, 1500).text() == value); }), 0);
+      directory_.SetOld(one_.id, old);
+      EXPECT_EQ(CodeOf([&] { receiver.Delete(sender.Put(value), 1500); }), 0);
+    }
+  }
 }
 
 // Brokers that leave their values behind when they shut down.

@@ -5,15 +5,19 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
+#include <filesystem>
 #include <random>
 #include <set>
 
+#include "common/timers.h"
 #include "tests/xdt/broker_fixture.h"
+#include "xdt/broker_session.h"
 #include "xdt/libxdt/protocol.h"
 
 namespace f3::xdt {
@@ -118,7 +122,7 @@ TEST_F(BrokerTest, APutBufferCannotBeAltered) {
   std::memset(buffer.bytes().data(), 'x', kMiB);
   // The function's own descriptor of it, as /proc shows it.
   int own = -1;
-  for (int fd = 3; fd < 200; ++fd) {
+  for (int fd = 3; fd < 200 && own < 0; ++fd) {
     const int seals = ::fcntl(fd, F_GET_SEALS);
     if (seals == (F_SEAL_GROW | F_SEAL_SHRINK)) {
       own = ::open(("/proc/self/fd/" + std::to_string(fd)).c_str(), O_RDWR);
@@ -224,6 +228,95 @@ TEST_F(BrokerTest, AFullPoolMakesPutsWaitUntilTheirDeadline) {
   client.Delete(first);
   waiter.join();
   EXPECT_TRUE(Eventually([&] { return node.broker->used_bytes() == 0; }));
+}
+
+// Bytes of the buffers of functions that this process has open.
+uint64_t OpenBufferBytes() {
+  std::map<ino_t, uint64_t> taken;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", error)) {
+    const auto link = std::filesystem::read_symlink(entry.path(), error);
+    if (error || link.string().rfind("/memfd:f3-xdt", 0) != 0) continue;
+    struct stat info {};
+    if (::stat(entry.path().c_str(), &info) != 0) continue;
+    taken[info.st_ino] = static_cast<uint64_t>(info.st_blocks) * 512;
+  }
+  uint64_t sum = 0;
+  for (const auto& [inode, bytes] : taken) sum += bytes;
+  return sum;
+}
+
+TEST_F(BrokerTest, WhatIsCountedIsWhatIsTaken) {
+  BrokerNode node(1, &directory_, dir_.path(),
+                  [](Broker::Options* options) { options->memory_bytes = kMiB; });
+  Client client = node.Client();
+  std::vector<f3xdt::Buffer> buffers;
+  for (const size_t bytes : {size_t{1}, size_t{4095}, size_t{4096}, size_t{4097}, size_t{20'000}}) {
+    buffers.push_back(client.Alloc(bytes));
+    EXPECT_EQ(node.broker->used_bytes(), OpenBufferBytes()) << bytes;
+  }
+  for (f3xdt::Buffer& buffer : buffers) client.Put(std::move(buffer), 1);
+  buffers.clear();
+  EXPECT_EQ(node.broker->used_bytes(), OpenBufferBytes());
+  // As many of a byte each as there are pages left, and no more.
+  const uint64_t left = (kMiB - node.broker->used_bytes()) / 4096;
+  for (uint64_t i = 0; i < left; ++i) buffers.push_back(client.Alloc(1));
+  EXPECT_EQ(CodeOf([&] { client.Alloc(1, 20); }), XDT_TIMEOUT);
+  EXPECT_EQ(OpenBufferBytes(), kMiB);
+}
+
+// Whoever waits is told of room when there is some, not before the memory is free.
+TEST(MemoryTest, IsFreeBeforeOthersMayTakeIt) {
+  uint64_t taken_at_wake = 0;
+  BufferPool pool({2 * kMiB, Clock::Real(), [&] { taken_at_wake = OpenBufferBytes(); }});
+  Timers timers(Clock::Real(), false);
+  auto account = std::make_shared<BufferPool::Account>(UINT64_MAX);
+  const auto share = [&] { return std::move(pool.TryReserve(kMiB, account)).value(); };
+  const auto buffer = [] { return std::move(SharedBuffer::Create(kMiB)).value(); };
+  const auto ends = [&](auto* holder) {
+    pool.Wait(2 * kMiB, account, INT64_MAX, [](Result<BufferPool::Share>) {});
+    taken_at_wake = kMiB;
+    *holder = {};
+    EXPECT_EQ(taken_at_wake, 0u);
+    EXPECT_EQ(pool.Pump(), 0u);
+  };
+  ASSERT_EQ(OpenBufferBytes(), 0u);
+  auto content = std::make_shared<Content>(buffer(), kMiB, share());
+  ends(&content);
+  auto filling = std::make_unique<Filling>(Filling{share(), buffer()});
+  ends(&filling);
+  IncomingRef incoming = std::move(Incoming::Create(kMiB, share(), &timers)).value();
+  ends(&incoming);
+}
+
+TEST_F(BrokerTest, ManyPuttersAndGettersNeverTakeMoreThanThePool) {
+  constexpr uint64_t kPool = 16 * kMiB;
+  BrokerNode node(1, &directory_, dir_.path(),
+                  [](Broker::Options* options) { options->memory_bytes = kPool; });
+  std::atomic<int> running{16};
+  std::vector<std::thread> threads;
+  for (uint32_t t = 0; t < 16; ++t) {
+    threads.emplace_back([&, t] {
+      Client client = node.Client();
+      for (uint32_t i = 0; i < 6; ++i) {
+        const std::string value = Pattern(3 * kMiB + t * 1000, t * 100 + i);
+        EXPECT_EQ(CodeOf([&] {
+                    Options options;
+                    options.timeout_ms = 60'000;
+                    EXPECT_TRUE(client.Get(client.Put(value, options), 60'000).text() == value);
+                  }),
+                  0);
+      }
+      --running;
+    });
+  }
+  while (running > 0) {
+    EXPECT_LE(OpenBufferBytes(), kPool);
+    EXPECT_LE(node.broker->used_bytes(), kPool);
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_TRUE(Eventually([&] { return node.broker->used_bytes() == 0; }));
+  EXPECT_EQ(OpenBufferBytes(), 0u);
 }
 
 TEST_F(BrokerTest, AFullPoolSpillsToDiskWhereThatIsThePolicy) {
@@ -374,6 +467,23 @@ TEST_F(BrokerTest, ADescriptorIsPut) {
   writer.join();
   ::close(ends[0]);
   EXPECT_TRUE(Eventually([&] { return node.broker->used_bytes() == 0; }));
+}
+
+// The connection that a client has is over by then.
+TEST_F(BrokerTest, ABrokerThatRestartedIsFoundAgainAtOnce) {
+  BrokerNode node(1, &directory_, dir_.path());
+  Client client = node.Client();
+  for (int i = 0; i < 3; ++i) {
+    f3xdt::Buffer held = client.Alloc(kMiB);
+    f3xdt::View view = client.Get(client.Put(Pattern(kMiB)));
+    node.Restart();
+    std::string reference;
+    EXPECT_EQ(CodeOf([&] { reference = client.Put(Pattern(kMiB)); }), 0) << xdt_last_message();
+    EXPECT_TRUE(client.Get(reference).text() == Pattern(kMiB));
+    // What belonged to the old one says so; what was read stays.
+    EXPECT_EQ(CodeOf([&] { client.Put(std::move(held), kMiB); }), XDT_UNAVAILABLE);
+    EXPECT_TRUE(view.text() == Pattern(kMiB));
+  }
 }
 
 TEST_F(BrokerTest, NoBrokerIsAnErrorThatSaysSo) {

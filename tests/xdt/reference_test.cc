@@ -127,8 +127,10 @@ std::string Mutated(const std::string& good, const std::string& other, std::mt19
   return text;
 }
 
+int Tries() { return std::getenv("F3_FULL") != nullptr ? 1'000'000 : 20'000; }
+
 TEST_F(ReferenceTest, NoMutationIsAccepted) {
-  const int tries = std::getenv("F3_FULL") != nullptr ? 1'000'000 : 20'000;
+  const int tries = Tries();
   const ReferenceKeys keys = Keys();
   const std::string good = keys.Seal(Sample(keys));
   const std::string other = keys.Seal(Sample(keys));
@@ -194,6 +196,28 @@ TEST_F(ReferenceTest, ATicketIsBoundToItsReference) {
   EXPECT_CODE(Keys("another secret, as long").OpenTicket(token), kTokenInvalid);
   clock_.AdvanceMicros(10'000'000);
   EXPECT_CODE(keys.OpenTicket(token), kTokenExpired);
+}
+
+// The token of a pull's requests: the same changes to its ticket, and another's pieces in it.
+TEST_F(ReferenceTest, NoMutatedTicketIsAccepted) {
+  const ReferenceKeys keys = Keys();
+  const std::string text = keys.Seal(Sample(keys));
+  PullTicket ticket;
+  ticket.name_space = keys.NamespaceTag({"guest", ""});
+  ticket.expires_wall_micros = clock_.WallNanos() / 1000 + 1'000'000;
+  const std::string good = keys.SealTicket(text, ticket);
+  const std::string other = keys.SealTicket(text, ticket);
+  std::mt19937_64 random(20261127);
+  for (int tried = 0; tried < Tries();) {
+    const std::string token = random() % 2 == 0
+                                  ? Mutated(good, other, &random)
+                                  : text + "." +
+                                        Mutated(good.substr(kReferenceChars + 1),
+                                                other.substr(kReferenceChars + 1), &random);
+    if (token == good || token == other) continue;
+    ++tried;
+    ASSERT_TRUE(HasCode(keys.OpenTicket(token), Code::kTokenInvalid));
+  }
 }
 
 }  // namespace

@@ -317,7 +317,7 @@ static void wait_change(struct xdt_channel* c, int64_t deadline_us) {
 /* With the mutex held. */
 static int ensure_connected(struct xdt_channel* c, uint64_t* generation) {
   if (generation != NULL && *generation != 0 && (*generation != c->generation || c->socket < 0)) {
-    return xdt_fail(XDT_INVALID, "the connection that this belongs to is over");
+    return xdt_fail(XDT_UNAVAILABLE, "the broker that this belongs to is gone");
   }
   if (c->socket < 0) {
     const int code = xdt_connect(c->path, &c->socket);
@@ -327,11 +327,15 @@ static int ensure_connected(struct xdt_channel* c, uint64_t* generation) {
   return 0;
 }
 
-/* With the mutex held, but not while it waits: adds the slot and sends. */
+/* With the mutex held, but not while it waits: adds the slot and sends. A connection that turns out
+ * to be over, since the broker has restarted, is made anew: nothing of the call came there. */
 static int start_call(struct xdt_channel* c, struct xdt_request* head, const char* text,
                       const void* data, int64_t deadline_us, uint64_t* generation,
                       struct xdt_slot* slot) {
+  const uint64_t wanted = generation == NULL ? 0 : *generation;
+  int anew = 0;
   for (;;) {
+    if (generation != NULL) *generation = wanted;
     int code = ensure_connected(c, generation);
     if (code != 0) return code;
     head->id = slot->id = c->next_id++;
@@ -340,7 +344,10 @@ static int start_call(struct xdt_channel* c, struct xdt_request* head, const cha
     code = xdt_send(c->socket, head, text, data, 0);
     if (code == 0) return 0;
     remove_slot(c, slot);
-    if (code == XDT_UNAVAILABLE) disconnect(c);
+    if (code == XDT_UNAVAILABLE) {
+      disconnect(c);
+      if (wanted == 0 && anew++ == 0) continue;
+    }
     if (code != XDT_TIMEOUT || xdt_now_us() >= deadline_us) return code;
     /* The broker is slow to take requests. */
     pthread_mutex_unlock(&c->mutex);

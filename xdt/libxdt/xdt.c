@@ -20,6 +20,7 @@ struct xdt {
 
 struct xdt_buffer {
   xdt* x;
+  pid_t owner;
   uint64_t generation;
   uint64_t handle;
   void* data;
@@ -172,6 +173,7 @@ static int alloc_buffer(xdt* x, const void* data, size_t bytes, int timeout_ms, 
     return code;
   }
   b->x = x;
+  b->owner = getpid();
   b->handle = answer.head.handle;
   b->bytes = bytes;
   code = xdt_answer_code(&answer);
@@ -256,9 +258,11 @@ int xdt_put(xdt_buffer* b, size_t bytes, const xdt_put_options* options, int tim
   head.op = XDT_OP_PUT;
   head.handle = b->handle;
   head.a = bytes;
-  if (bytes > b->bytes) {
+  if (bytes > b->bytes || b->owner != getpid()) {
+    const int mine = b->owner == getpid();
     xdt_discard(b);
-    return xdt_fail(XDT_INVALID, "the buffer is not that long");
+    return xdt_fail(XDT_INVALID,
+                    mine ? "the buffer is not that long" : "this buffer is another process's");
   }
   /* Before the broker seals it. */
   unmap_buffer(b);
@@ -476,7 +480,6 @@ int xdt_wait(xdt_view* v, size_t bytes, int timeout_ms) {
   if (v->x != NULL) {
     code =
         xdt_channel_call(&v->x->channel, &head, NULL, NULL, deadline_us, &v->generation, &answer);
-    if (code == XDT_INVALID) code = xdt_fail(XDT_UNAVAILABLE, "the broker is gone");
   } else {
     code = xdt_send(v->socket, &head, NULL, NULL, deadline_us);
     if (code == 0) code = xdt_receive(v->socket, deadline_us, &answer);
