@@ -36,6 +36,8 @@ struct Measurement {
   std::vector<double> f3, other;  // one value a run
   bool less_is_better = false;
   double target = 0;  // of the ratio; 0: none
+  // That a run moves in so many microseconds; 0: latency and rate are not what this is about.
+  size_t bytes = 0;
   // How F3 compares: above 1 is better than the other side.
   double Ratio() const;
 };

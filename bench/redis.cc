@@ -191,6 +191,18 @@ Status RedisClient::Set(const std::string& key, std::span<const char> value) {
 
 Status RedisClient::Get(const std::string& key, std::vector<char>* into) {
   F3_RETURN_IF_ERROR(SendAll(Command({"GET", key})));
+  return ReadValue(key, into);
+}
+
+Status RedisClient::GetAll(const std::vector<std::string>& keys, std::vector<char>* into) {
+  std::string requests;
+  for (const std::string& key : keys) requests += Command({"GET", key});
+  F3_RETURN_IF_ERROR(SendAll(requests));
+  for (const std::string& key : keys) F3_RETURN_IF_ERROR(ReadValue(key, into));
+  return Status();
+}
+
+Status RedisClient::ReadValue(const std::string& key, std::vector<char>* into) {
   F3_ASSIGN_OR_RETURN(std::string line, ReadLine());
   const long bytes = std::atol(line.c_str() + 1);
   if (bytes < 0) return Status::NotFound("redis-server has no " + key);

@@ -45,6 +45,8 @@ class RedisClient {
   Status Set(const std::string& key, std::span<const char> value);
   // Into `into`, which is made as long as the value.
   Status Get(const std::string& key, std::vector<char>* into);
+  // All of them with one packet of requests; every value is read into `into`, one after another.
+  Status GetAll(const std::vector<std::string>& keys, std::vector<char>* into);
   Status Delete(const std::string& key);
 
  private:
@@ -52,6 +54,7 @@ class RedisClient {
   Status SendAll(std::span<const char> bytes);
   // One line of a reply, without its end.
   Result<std::string> ReadLine();
+  Status ReadValue(const std::string& key, std::vector<char>* into);
   Status ReadExactly(char* into, size_t bytes);
 
   UniqueFd fd_;

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "bench/bench.h"
+#include "bench/link.h"
 #include "cli/process.h"
 #include "common/clock.h"
 #include "common/small_file.h"
@@ -23,43 +24,6 @@ using nlohmann::json;
 constexpr size_t kBlock = 1 << 20;
 constexpr int64_t kPatienceMicros = 120'000'000;
 constexpr double kStreamBytesPerMicro = 209.7;
-
-std::vector<std::string> Inside(const cli::ClusterNode& node, std::vector<std::string> argv) {
-  if (node.netns.empty()) return argv;
-  std::vector<std::string> full = {"ip", "netns", "exec", node.netns};
-  full.insert(full.end(), argv.begin(), argv.end());
-  return full;
-}
-
-// Bytes per second that iperf3 moves from one node to another over TCP.
-Result<double> Iperf(const cli::ClusterLayout& layout, uint64_t bytes, int run) {
-  const auto& sender = layout.nodes[0];
-  const auto& receiver = layout.nodes[1];
-  // A port of its own for each run: the one before may linger.
-  std::string port = std::to_string(5201 + run);
-  cli::SpawnOptions server;
-  server.argv = {"iperf3", "-s", "-1", "-B", receiver.address, "-p", port};
-  server.log_file = "/dev/null";
-  server.netns = receiver.netns;
-  F3_ASSIGN_OR_RETURN(pid_t pid, cli::Spawn(server));
-  Status status;
-  json sum;
-  // The server needs a moment before it listens. With -J the exit code says nothing.
-  for (int tries = 0; tries < 100 && status.ok() && !sum.is_object(); ++tries) {
-    if (tries > 0) ::usleep(30'000);
-    auto client = cli::RunCommand(Inside(sender, {"iperf3", "-c", receiver.address, "-p", port,
-                                                  "-n", std::to_string(bytes), "-J"}),
-                                  kPatienceMicros);
-    status = client.status();
-    json parsed = client.ok() ? json::parse(client->out, nullptr, false) : json();
-    if (parsed.is_object()) sum = parsed.value("end", json::object()).value("sum_received", json());
-  }
-  ::kill(pid, SIGTERM);
-  ::waitpid(pid, nullptr, 0);
-  if (!status.ok()) return status;
-  if (!sum.is_object()) return Status::Io("iperf3 did not connect to " + receiver.address);
-  return sum.value("bits_per_second", 0.0) / 8;
-}
 
 Status WaitForExit(pid_t pid, int64_t timeout_micros) {
   UniqueFd pidfd = cli::OpenPidFd(pid);

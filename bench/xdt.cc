@@ -1,63 +1,40 @@
 // xdt: a value from function to function by reference, on one node and between two, against Redis
-// on the same machine. patterns: scatter, gather and broadcast, likewise.
+// on the same machine; what one call and a hand-over take; and between nodes what libfabric and
+// iperf3 alone can do.
 //
 // Both sides take turns. A value is put (SET), then got (GET), and one byte of each page of it is
 // read: what a function that uses it would do at least.
-#include "xdt/libxdt/xdt.h"
+#include <sys/socket.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <thread>
 
 #include "bench/bench.h"
-#include "bench/redis.h"
-#include "cli/xdt_socket.h"
-#include "common/clock.h"
+#include "bench/link.h"
+#include "bench/xdt_parties.h"
 
 namespace f3::bench {
 namespace {
 
-using nlohmann::json;
-
-constexpr int kTimeoutMs = 30'000;
-constexpr size_t kPage = 4096;
+constexpr size_t kSmallest = 1000;
+constexpr size_t kLargest = 100'000'000;
+constexpr size_t kHandOver = 256'000'000;
 constexpr uint64_t kBytesPerSize = 400'000'000;  // moved for one size, at most
 constexpr int kMostRuns = 1000;
 constexpr int kFewestRuns = 5;
+constexpr int kHandOverRuns = 20;
+constexpr int kIperfRuns = 3;
+// DESIGN's targets.
+constexpr double kCallMicros = 15;
+constexpr double kHandOverMicros = 100;
 
-struct Xdt {
-  ~Xdt() { xdt_close(handle); }
-  Status Open(const std::string& socket) { return From(xdt_open(socket.c_str(), &handle)); }
-  static Status From(int code) {
-    if (code == 0) return Status();
-    return Status(CodeFromNumber(code), xdt_last_message());
-  }
-  xdt* handle = nullptr;
-};
-
-unsigned TouchPages(const void* data, size_t bytes) {
-  const auto* at = static_cast<const volatile unsigned char*>(data);
-  unsigned sum = 0;
-  for (size_t i = 0; i < bytes; i += kPage) sum += at[i];
-  return sum;
-}
-
-Result<std::string> PutXdt(const Xdt& sender, const std::vector<char>& value, uint32_t times) {
-  char reference[XDT_REF_CHARS];
-  const xdt_put_options options{0, times, nullptr};
-  F3_RETURN_IF_ERROR(Xdt::From(
-      xdt_put_bytes(sender.handle, value.data(), value.size(), &options, kTimeoutMs, reference)));
-  return std::string(reference);
-}
-
-Status GetXdt(const Xdt& receiver, const std::string& reference, size_t bytes) {
-  xdt_view* view = nullptr;
-  F3_RETURN_IF_ERROR(Xdt::From(xdt_get(receiver.handle, reference.c_str(), kTimeoutMs, &view)));
-  TouchPages(xdt_view_data(view), xdt_view_bytes(view));
-  const bool whole = xdt_view_bytes(view) == bytes;
-  xdt_release(view);
-  return whole ? Status() : Status::Corruption("a value is not as long as it was");
+int RunsFor(const Options& options, size_t bytes) {
+  if (options.runs != 0) return options.runs;
+  return static_cast<int>(std::clamp<uint64_t>(kBytesPerSize / bytes, kFewestRuns, kMostRuns));
 }
 
 Status OverXdt(const Xdt& sender, const Xdt& receiver, const std::vector<char>& value) {
@@ -73,14 +50,24 @@ Status OverRedis(RedisClient* sender, RedisClient* receiver, const std::vector<c
   return into->size() == value.size() ? Status() : Status::Corruption("Redis lost bytes");
 }
 
-std::string SizeName(size_t bytes) {
-  if (bytes >= 1'000'000) return std::to_string(bytes / 1'000'000) + " MB";
-  return std::to_string(bytes / 1000) + " KB";
-}
+// With parts of microseconds, which Time has not.
+class Stopwatch {
+ public:
+  double Lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const std::chrono::duration<double, std::micro> lap = now - last_;
+    last_ = now;
+    return lap.count();
+  }
 
-Result<double> MicrosOf(const std::function<Status()>& body) {
-  F3_ASSIGN_OR_RETURN(double seconds, Time(body));
-  return seconds * 1e6;
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+Measurement Micros(std::string what, std::string against, size_t bytes, double target) {
+  Measurement m{std::move(what), "us", std::move(against), {}, {}, true, target};
+  m.bytes = bytes;
+  return m;
 }
 
 // One pair of endpoints on each side.
@@ -94,9 +81,8 @@ struct Route {
   double target = 0;
 };
 
-Result<Measurement> Compare(const Route& route, size_t bytes, int runs, json* extra) {
-  Measurement m{
-      SizeName(bytes) + " " + route.name, "us", route.against, {}, {}, true, route.target};
+Result<Measurement> Compare(const Route& route, size_t bytes, int runs) {
+  Measurement m = Micros(SizeName(bytes) + " " + route.name, route.against, bytes, route.target);
   std::vector<char> value(bytes);
   for (size_t i = 0; i < bytes; ++i) value[i] = static_cast<char>(i * 31 >> 3);
   std::vector<char> into;
@@ -111,44 +97,118 @@ Result<Measurement> Compare(const Route& route, size_t bytes, int runs, json* ex
     m.f3.push_back(ours);
     m.other.push_back(theirs);
   }
-  const auto gigabytes = [bytes](double micros) {
-    return static_cast<double>(bytes) / micros / 1e3;
-  };
-  (*extra)[m.what + ", " + route.against] = {
-      {"f3_p50_us", Percentile(m.f3, 0.5)},
-      {"f3_p99_us", Percentile(m.f3, 0.99)},
-      {"other_p50_us", Percentile(m.other, 0.5)},
-      {"other_p99_us", Percentile(m.other, 0.99)},
-      {"f3_gb_per_s", gigabytes(Percentile(m.f3, 0.5))},
-      {"other_gb_per_s", gigabytes(Percentile(m.other, 0.5))}};
   return m;
 }
 
-// Functions at two nodes and Redis at the first, connected to in every way.
-struct Parties {
-  Xdt one, two;
-  std::unique_ptr<RedisServer> server;
-  std::unique_ptr<RedisClient> by_unix, by_tcp, from_two;
-
-  Status Open(const cli::ClusterLayout& layout) {
-    const auto& first = layout.nodes[0];
-    const auto& second = layout.nodes[1];
-    F3_RETURN_IF_ERROR(one.Open(cli::XdtSocketBeside(layout.run(first.name + ".sock"))));
-    F3_RETURN_IF_ERROR(two.Open(cli::XdtSocketBeside(layout.run(second.name + ".sock"))));
-    F3_ASSIGN_OR_RETURN(RedisServer started,
-                        RedisServer::Start(first.netns, first.address, layout.dir + "/run"));
-    server = std::make_unique<RedisServer>(std::move(started));
-    F3_ASSIGN_OR_RETURN(RedisClient local, RedisClient::ConnectUnix(server->unix_path()));
-    by_unix = std::make_unique<RedisClient>(std::move(local));
-    F3_ASSIGN_OR_RETURN(RedisClient loop,
-                        RedisClient::ConnectTcp(first.netns, server->address(), server->port()));
-    by_tcp = std::make_unique<RedisClient>(std::move(loop));
-    F3_ASSIGN_OR_RETURN(RedisClient remote,
-                        RedisClient::ConnectTcp(second.netns, server->address(), server->port()));
-    from_two = std::make_unique<RedisClient>(std::move(remote));
+// Another thread that sends back as much as it is told, through a Unix socket as libxdt's.
+class SocketEcho {
+ public:
+  SocketEcho() {
+    int ends[2] = {-1, -1};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return;
+    near_.Reset(ends[0]);
+    far_.Reset(ends[1]);
+    thread_ = std::thread([this] {
+      std::vector<char> packet(kPacketBytes);
+      for (;;) {
+        const ssize_t n = ::recv(far_.get(), packet.data(), packet.size(), 0);
+        if (n <= 0 || ::send(far_.get(), packet.data(), kSmallest, MSG_NOSIGNAL) < 0) return;
+      }
+    });
+  }
+  ~SocketEcho() {
+    if (near_.valid()) ::shutdown(near_.get(), SHUT_RDWR);
+    if (thread_.joinable()) thread_.join();
+  }
+  Status Call(size_t bytes) {
+    std::vector<char> packet(kPacketBytes);
+    if (::send(near_.get(), packet.data(), bytes, MSG_NOSIGNAL) < 0 ||
+        ::recv(near_.get(), packet.data(), packet.size(), 0) <= 0) {
+      return Status::Io("a socket pair does not work");
+    }
     return Status();
   }
+
+ private:
+  static constexpr size_t kPacketBytes = 4096;
+  UniqueFd near_, far_;
+  std::thread thread_;
 };
+
+// One call each: put takes a small value to the broker, get brings it back.
+Status MeasureCalls(const Parties& parties, int runs, Report* report) {
+  Measurement put = Micros("1 KB put, one call", "15 us", kSmallest, 1);
+  Measurement get = Micros("1 KB get, one call", "15 us", kSmallest, 1);
+  Measurement echo = Micros("1 KB get, one call", "echo of a Unix socket", kSmallest, 0);
+  const std::vector<char> value(kSmallest, 'v');
+  SocketEcho floor;
+  for (int run = 0; run <= runs; ++run) {
+    Stopwatch watch;
+    F3_ASSIGN_OR_RETURN(const std::string reference, PutXdt(parties.one, value, 1));
+    const double put_micros = watch.Lap();
+    F3_RETURN_IF_ERROR(GetXdt(parties.one, reference, value.size()));
+    const double get_micros = watch.Lap();
+    F3_RETURN_IF_ERROR(floor.Call(reference.size()));
+    const double echo_micros = watch.Lap();
+    if (run == 0) continue;
+    put.f3.push_back(put_micros);
+    get.f3.push_back(get_micros);
+    echo.f3.push_back(get_micros);
+    put.other.push_back(kCallMicros);
+    get.other.push_back(kCallMicros);
+    echo.other.push_back(echo_micros);
+  }
+  for (Measurement* m : {&put, &get, &echo}) report->measurements.push_back(std::move(*m));
+  return Status();
+}
+
+// A buffer that was filled before, handed to another function of the node and mapped there.
+Status MeasureHandOver(const Parties& parties, size_t bytes, int runs, Report* report) {
+  Measurement m = Micros(SizeName(bytes) + " handed over", "100 us", bytes, 1);
+  for (int run = 0; run <= runs; ++run) {
+    xdt_buffer* buffer = nullptr;
+    F3_RETURN_IF_ERROR(Xdt::From(xdt_alloc(parties.one.handle, bytes, kXdtTimeoutMs, &buffer)));
+    std::memset(xdt_buffer_data(buffer), run, bytes);
+    char reference[XDT_REF_CHARS];
+    xdt_view* view = nullptr;
+    Stopwatch watch;
+    F3_RETURN_IF_ERROR(Xdt::From(xdt_put(buffer, bytes, nullptr, kXdtTimeoutMs, reference)));
+    F3_RETURN_IF_ERROR(Xdt::From(xdt_get(parties.one.handle, reference, kXdtTimeoutMs, &view)));
+    const double micros = watch.Lap();
+    TouchPages(xdt_view_data(view), xdt_view_bytes(view));
+    xdt_release(view);
+    if (run == 0) continue;
+    m.f3.push_back(micros);
+    m.other.push_back(kHandOverMicros);
+  }
+  report->measurements.push_back(std::move(m));
+  return Status();
+}
+
+// The figures of "other node" again, with what the link does without F3.
+Status MeasureLink(const Options& options, const std::vector<Measurement>& routes, Report* report) {
+  for (const Measurement& route : routes) {
+    options.say(route.what + " against libfabric");
+    Measurement ping = Micros(route.what, "libfabric, request and bytes", route.bytes, 0);
+    ping.f3 = route.f3;
+    F3_ASSIGN_OR_RETURN(ping.other,
+                        FabricPing(options.layout, route.bytes, static_cast<int>(route.f3.size())));
+    report->measurements.push_back(std::move(ping));
+  }
+  options.say("iperf3");
+  const Measurement& largest = routes.back();
+  Measurement iperf{largest.what, "MB/s", "iperf3, same link", {}, {}, false, 0};
+  for (const double micros : largest.f3) {
+    iperf.f3.push_back(static_cast<double>(largest.bytes) / micros);
+  }
+  for (int run = 0; run < kIperfRuns; ++run) {
+    F3_ASSIGN_OR_RETURN(double bytes_per_s,
+                        Iperf(options.layout, std::max<uint64_t>(largest.bytes, kLargest), run));
+    iperf.other.push_back(bytes_per_s / 1e6);
+  }
+  report->measurements.push_back(std::move(iperf));
+  return Status();
+}
 
 }  // namespace
 
@@ -164,114 +224,23 @@ Result<Report> RunXdt(const Options& options) {
       {"other node", "Redis, TCP", &parties.one, &parties.two, parties.by_unix.get(),
        parties.from_two.get(), 2},
   };
-  const size_t most = options.bytes == 0 ? 100'000'000 : options.bytes;
-  Report report{"xdt", {}, {{"percentiles", json::object()}}};
+  const size_t most = options.bytes == 0 ? kLargest : options.bytes;
+  Report report{"xdt", {}, nlohmann::json::object()};
+  std::vector<Measurement> other_node;
   for (const Route& route : routes) {
-    for (size_t bytes = 1000; bytes <= most; bytes *= 10) {
+    for (size_t bytes = kSmallest; bytes <= most; bytes *= 10) {
       options.say(SizeName(bytes) + " " + route.name + " against " + route.against);
-      int runs = options.runs;
-      if (runs == 0) {
-        runs =
-            static_cast<int>(std::clamp<uint64_t>(kBytesPerSize / bytes, kFewestRuns, kMostRuns));
-      }
-      F3_ASSIGN_OR_RETURN(Measurement m, Compare(route, bytes, runs, &report.extra["percentiles"]));
+      F3_ASSIGN_OR_RETURN(Measurement m, Compare(route, bytes, RunsFor(options, bytes)));
+      if (route.sender != route.receiver) other_node.push_back(m);
       report.measurements.push_back(std::move(m));
     }
   }
-  return report;
-}
-
-namespace {
-
-constexpr int kParts = 8;
-
-// A value in parts from node one to node two: each part put and got by itself, or all got at once.
-Status ScatterXdt(const Parties& p, const std::vector<char>& part, bool gather) {
-  std::vector<std::string> references;
-  for (int i = 0; i < kParts; ++i) {
-    F3_ASSIGN_OR_RETURN(std::string reference, PutXdt(p.one, part, 1));
-    references.push_back(std::move(reference));
-  }
-  if (!gather) {
-    for (const auto& reference : references) {
-      F3_RETURN_IF_ERROR(GetXdt(p.two, reference, part.size()));
-    }
-    return Status();
-  }
-  std::vector<const char*> texts;
-  for (const auto& reference : references) texts.push_back(reference.c_str());
-  std::vector<xdt_view*> views(kParts);
-  std::vector<int> codes(kParts);
-  Status status = Xdt::From(
-      xdt_get_many(p.two.handle, texts.data(), kParts, kTimeoutMs, views.data(), codes.data()));
-  for (xdt_view* view : views) {
-    if (view != nullptr) TouchPages(xdt_view_data(view), xdt_view_bytes(view));
-    xdt_release(view);
-  }
-  return status;
-}
-
-Status ScatterRedis(const Parties& p, const std::vector<char>& part, std::vector<char>* into) {
-  for (int i = 0; i < kParts; ++i) {
-    F3_RETURN_IF_ERROR(p.by_unix->Set("part" + std::to_string(i), part));
-  }
-  for (int i = 0; i < kParts; ++i) {
-    F3_RETURN_IF_ERROR(p.from_two->Get("part" + std::to_string(i), into));
-    TouchPages(into->data(), into->size());
-  }
-  return Status();
-}
-
-Status BroadcastXdt(const Parties& p, const std::vector<char>& value) {
-  F3_ASSIGN_OR_RETURN(std::string reference, PutXdt(p.one, value, kParts));
-  for (int i = 0; i < kParts; ++i) F3_RETURN_IF_ERROR(GetXdt(p.two, reference, value.size()));
-  return Status();
-}
-
-Status BroadcastRedis(const Parties& p, const std::vector<char>& value, std::vector<char>* into) {
-  F3_RETURN_IF_ERROR(p.by_unix->Set("value", value));
-  for (int i = 0; i < kParts; ++i) {
-    F3_RETURN_IF_ERROR(p.from_two->Get("value", into));
-    TouchPages(into->data(), into->size());
-  }
-  return Status();
-}
-
-}  // namespace
-
-Result<Report> RunPatterns(const Options& options) {
-  if (options.layout.nodes.size() < 2) return Status::InvalidArgument("patterns needs two nodes");
-  Parties parties;
-  F3_RETURN_IF_ERROR(parties.Open(options.layout));
-  const size_t bytes = options.bytes == 0 ? 1'000'000 : options.bytes;
-  const int runs = options.runs == 0 ? 20 : options.runs;
-  const std::vector<char> value(bytes, 'p');
-  std::vector<char> into;
-  struct Pattern {
-    const char* name;
-    std::function<Status()> ours, theirs;
-  };
-  const auto redis_parts = [&] { return ScatterRedis(parties, value, &into); };
-  const Pattern patterns[] = {
-      {"scatter to 8", [&] { return ScatterXdt(parties, value, false); }, redis_parts},
-      {"gather of 8", [&] { return ScatterXdt(parties, value, true); }, redis_parts},
-      {"broadcast to 8 on a node", [&] { return BroadcastXdt(parties, value); },
-       [&] { return BroadcastRedis(parties, value, &into); }},
-  };
-  Report report{"patterns", {}, {{"bytes", bytes}, {"runs", runs}}};
-  for (const Pattern& pattern : patterns) {
-    options.say(pattern.name);
-    Measurement m{
-        std::string(pattern.name) + ", " + SizeName(bytes), "us", "Redis, TCP", {}, {}, true, 1};
-    for (int run = 0; run <= runs; ++run) {
-      F3_ASSIGN_OR_RETURN(double ours, MicrosOf(pattern.ours));
-      F3_ASSIGN_OR_RETURN(double theirs, MicrosOf(pattern.theirs));
-      if (run == 0) continue;
-      m.f3.push_back(ours);
-      m.other.push_back(theirs);
-    }
-    report.measurements.push_back(std::move(m));
-  }
+  F3_RETURN_IF_ERROR(MeasureLink(options, other_node, &report));
+  options.say("calls and hand-overs");
+  F3_RETURN_IF_ERROR(MeasureCalls(parties, RunsFor(options, kSmallest), &report));
+  const size_t handed = options.bytes == 0 ? kHandOver : options.bytes;
+  const int runs = options.runs == 0 ? kHandOverRuns : options.runs;
+  F3_RETURN_IF_ERROR(MeasureHandOver(parties, handed, runs, &report));
   return report;
 }
 

@@ -1,11 +1,15 @@
 // f3 bench: ratios against this machine's own file system and network, measured in one run.
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
 
 #include "bench/bench.h"
 #include "bench/hwalloc.h"
+#include "bench/link.h"
 #include "cli/commands.h"
 #include "cli/lifecycle.h"
 #include "cli/progress.h"
@@ -32,6 +36,17 @@ struct BenchOptions {
 
 using Workload = Result<bench::Report> (*)(const bench::Options&);
 
+constexpr double kTail = 0.99;
+
+double GigabytesPerSecond(const bench::Measurement& m, const std::vector<double>& micros) {
+  return static_cast<double>(m.bytes) / bench::Median(micros) / 1e3;
+}
+
+std::string TargetOf(const bench::Measurement& m) {
+  if (m.target == 0) return "-";
+  return Short(m.target) + (m.Ratio() >= m.target ? " met" : " missed");
+}
+
 json ToJson(const bench::Report& report) {
   json out = {{"bench", report.name}, {"extra", report.extra}, {"results", json::array()}};
   for (const auto& m : report.measurements) {
@@ -44,18 +59,45 @@ json ToJson(const bench::Report& report) {
                               {"other_median", bench::Median(m.other)},
                               {"ratio", m.Ratio()},
                               {"target", m.target}});
+    if (m.bytes == 0) continue;
+    out["results"].back().update({{"bytes", m.bytes},
+                                  {"f3_p99", bench::Percentile(m.f3, kTail)},
+                                  {"other_p99", bench::Percentile(m.other, kTail)},
+                                  {"f3_gb_per_s", GigabytesPerSecond(m, m.f3)},
+                                  {"other_gb_per_s", GigabytesPerSecond(m, m.other)}});
   }
   return out;
 }
 
-void Print(const bench::Report& report) {
+// Of single values: how they are spread, and bytes over time.
+Table LatencyTable(const bench::Report& report) {
+  Table table({"what", "F3 p50", "p99", "GB/s", "against", "p50", "p99", "GB/s", "unit", "ratio",
+               "target"});
+  for (const auto& m : report.measurements) {
+    const auto rate = [&m](const std::vector<double>& values) {
+      return m.bytes == 0 ? "-" : fmt::format("{:.3g}", GigabytesPerSecond(m, values));
+    };
+    table.Add({m.what, Short(bench::Median(m.f3)), Short(bench::Percentile(m.f3, kTail)),
+               rate(m.f3), m.against, Short(bench::Median(m.other)),
+               Short(bench::Percentile(m.other, kTail)), rate(m.other), m.unit, Short(m.Ratio()),
+               TargetOf(m)});
+  }
+  return table;
+}
+
+Table MedianTable(const bench::Report& report) {
   Table table({"what", "F3", "against", "other", "unit", "ratio", "target"});
   for (const auto& m : report.measurements) {
-    std::string target = m.target == 0 ? "-" : Short(m.target);
-    if (m.target > 0) target += m.Ratio() >= m.target ? " met" : " missed";
     table.Add({m.what, Short(bench::Median(m.f3)), m.against, Short(bench::Median(m.other)), m.unit,
-               Short(m.Ratio()), target});
+               Short(m.Ratio()), TargetOf(m)});
   }
+  return table;
+}
+
+void Print(const bench::Report& report) {
+  const bool latency = std::any_of(report.measurements.begin(), report.measurements.end(),
+                                   [](const auto& m) { return m.bytes > 0; });
+  const Table table = latency ? LatencyTable(report) : MedianTable(report);
   std::printf("%s", table.ToString().c_str());
   for (const auto& what : report.extra.value("missing", json::array())) {
     std::printf("not measured: %s\n", what.get<std::string>().c_str());
@@ -134,6 +176,31 @@ void AddAllocators(CLI::App* command, int* exit_code) {
   });
 }
 
+// What workloads start in the nodes' network namespaces.
+void AddLinkProcesses(CLI::App* command, int* exit_code) {
+  struct Ping {
+    std::string bind, peer;
+    uint64_t bytes = 0;
+    int runs = 0;
+  };
+  auto ping = std::make_shared<Ping>();
+  CLI::App* echo = command->add_subcommand("fabric-echo", "Answers over libfabric");
+  echo->group("");
+  echo->add_option("BIND", ping->bind)->required();
+  echo->callback(
+      [ping, exit_code] { *exit_code = Report("bench", bench::EchoOverFabric(ping->bind)); });
+  CLI::App* ask = command->add_subcommand("fabric-ping", "Asks over libfabric");
+  ask->group("");
+  ask->add_option("BIND", ping->bind)->required();
+  ask->add_option("PEER", ping->peer)->required();
+  ask->add_option("BYTES", ping->bytes)->required();
+  ask->add_option("RUNS", ping->runs)->required();
+  ask->callback([ping, exit_code] {
+    *exit_code =
+        Report("bench", bench::PingOverFabric(ping->bind, ping->peer, ping->bytes, ping->runs));
+  });
+}
+
 }  // namespace
 
 void AddBench(CLI::App* app, int* exit_code) {
@@ -161,9 +228,9 @@ void AddBench(CLI::App* app, int* exit_code) {
               bench::RunMeta},
         Entry{"pull", "First read of a file on another node, against iperf3", bench::RunPull},
         Entry{"follow", "A reader on another node that follows a writer", bench::RunFollow},
-        Entry{"xdt", "A value from function to function by reference, against Redis",
+        Entry{"xdt", "A value from function to function by reference, against Redis and the link",
               bench::RunXdt},
-        Entry{"patterns", "Scatter, gather and broadcast of values, against Redis",
+        Entry{"patterns", "Scatter, gather and broadcast to 1 to 32 receivers, against Redis",
               bench::RunPatterns},
         Entry{"faas",
               "What F3 adds to sandboxes' starts; a payload from action to action, in every way",
@@ -203,6 +270,7 @@ void AddBench(CLI::App* app, int* exit_code) {
     });
   }
   AddAllocators(command, exit_code);
+  AddLinkProcesses(command, exit_code);
   struct Reader {
     std::string path, report;
   };

@@ -7,7 +7,7 @@
 namespace f3::xdt {
 namespace {
 
-// Below this, allocating and sealing take less than handing them to another thread.
+// Below this, allocating takes less than handing it to another thread.
 constexpr uint64_t kQuickBytes = 256 << 10;
 // What few bytes cost beside themselves.
 constexpr uint64_t kSmallOverhead = 256;
@@ -132,7 +132,7 @@ void BrokerImpl::Put(const CallRef& call) {
     return Fail(call, Status::InvalidArgument("the buffer is not that long"));
   }
   auto filling = std::make_shared<Filling>(std::move(taken).value());
-  if (filling->buffer->bytes() <= kQuickBytes) return SealAndAdd(call, filling);
+  if (filling->buffer->seals_at_once()) return SealAndAdd(call, filling);
   Later(call, [this, call, filling] { SealAndAdd(call, filling); });
 }
 

@@ -43,6 +43,7 @@ class BrokerImpl : public Broker, public SocketServer::Handler {
   void HandleWrite(const WriteRequest& request, std::span<const std::byte> bytes,
                    WriteDone done) override;
   void HandleControl(const ControlRequest& request, ControlDone done) override;
+  bool AnswersAtOnce(const ObjectKey& object, uint32_t length) const override;
 
   void OnConnect(const ConnectionRef& connection) override;
   bool OnPacket(const ConnectionRef& connection, std::span<const std::byte> packet) override;

@@ -5,6 +5,16 @@
 #include "xdt/pull.h"
 
 namespace f3::xdt {
+namespace {
+
+// Fewer bytes are copied and summed up sooner than another thread wakes up.
+constexpr uint32_t kAtOnceBytes = 64 << 10;
+
+}  // namespace
+
+bool BrokerImpl::AnswersAtOnce(const ObjectKey& object, uint32_t length) const {
+  return length <= kAtOnceBytes && owned_.InMemory(object);
+}
 
 Result<ReferenceKeys::OpenedTicket> BrokerImpl::OpenTicket(const ObjectRequest& request) const {
   F3_ASSIGN_OR_RETURN(ReferenceKeys::OpenedTicket opened, keys_.OpenTicket(request.token));

@@ -95,7 +95,7 @@ class Endpoint {
   // `done` is called, with an error or, when it was too late, with the bytes.
   void Cancel(FabricOp* op);
 
-  // Handles what is over; returns how much that was.
+  // Handles what is over, not always all of it; returns how much that was.
   int Poll();
 
  private:

@@ -36,9 +36,15 @@ class HandlerRouter : public RequestHandler {
     handler->HandleControl(request, std::move(done));
   }
 
+  bool AnswersAtOnce(const ObjectKey& object, uint32_t length) const override {
+    const RequestHandler* handler = For(object);
+    return handler != nullptr && handler->AnswersAtOnce(object, length);
+  }
+
  private:
-  RequestHandler* For(const ObjectRequest& request) const {
-    return (request.object.ino & kBufferBit) != 0 ? buffers_.load() : files_;
+  RequestHandler* For(const ObjectRequest& request) const { return For(request.object); }
+  RequestHandler* For(const ObjectKey& object) const {
+    return (object.ino & kBufferBit) != 0 ? buffers_.load() : files_;
   }
   static Status NotYet() { return Status::Unavailable("the node is starting"); }
 

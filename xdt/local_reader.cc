@@ -5,13 +5,6 @@
 #include "xdt/broker_impl.h"
 
 namespace f3::xdt {
-namespace {
-
-// Of waiting for the rest of a value that has begun to come: the pull itself ends long before, when
-// it makes no progress.
-constexpr int64_t kLongestPullMicros = 3600ll * 1'000'000;
-
-}  // namespace
 
 // Its session is that of a connection which never ends before its last view is gone.
 class BrokerImpl::Reader : public LocalReader {
@@ -66,11 +59,11 @@ bool BrokerImpl::GiveContent(const CallRef& call, const ContentRef& content) {
 
 void BrokerImpl::GiveStream(const CallRef& call, const IncomingRef& incoming) {
   auto reading = std::make_shared<View>(nullptr, incoming);
-  const int64_t deadline = options_.clock->MonotonicMicros() + kLongestPullMicros;
-  incoming->Await(incoming->bytes(), deadline, [this, call, reading](const Result<uint64_t>& all) {
-    if (!all.ok()) return Fail(call, all.status());
-    GiveContent(call, reading->incoming()->content());
-  });
+  incoming->Await(incoming->bytes(), Incoming::kNever,
+                  [this, call, reading](const Result<uint64_t>& all) {
+                    if (!all.ok()) return Fail(call, all.status());
+                    GiveContent(call, reading->incoming()->content());
+                  });
 }
 
 }  // namespace f3::xdt

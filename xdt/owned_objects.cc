@@ -220,6 +220,13 @@ void OwnedObjects::Drop(Objects::iterator at) {
   objects_.erase(at);
 }
 
+bool OwnedObjects::InMemory(const ObjectKey& object) const {
+  MutexLock lock(mutex_);
+  auto at = objects_.find(object);
+  return at != objects_.end() && at->second.reference.epoch == options_.epoch &&
+         !at->second.content->spilled();
+}
+
 Status OwnedObjects::Delete(const Reference& reference, const Asker& asker) {
   MutexLock lock(mutex_);
   F3_RETURN_IF_ERROR(Find(reference, asker).status());

@@ -95,6 +95,10 @@ class OwnedObjects {
   // given back unless it was served whole.
   void EndPull(const ObjectKey& object, const PullTicket& ticket, bool complete, bool keeps_copy);
 
+  // Whether it was put on this node since its start and its bytes are no file's: nothing about it
+  // needs a disk.
+  bool InMemory(const ObjectKey& object) const;
+
   Status Delete(const Reference& reference, const Asker& asker);
   Result<Info> Stat(const Reference& reference, const Asker& asker);
 

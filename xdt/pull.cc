@@ -216,6 +216,7 @@ void Puller::Pull::ReadWhole(const std::shared_ptr<BufferPool::Share>& share) {
     request.token = self->Token(false);
     request.object = self->want_.reference.object;
     request.length = length;
+    request.done_at_once = length <= XDT_INLINE_BYTES;  // more have to be given memory
     const int64_t deadline = std::min(self->want_.deadline_micros, self->Now() + kRequestMicros);
     const auto into = buffer->span().first(length);
     self->puller_->options_.engine->Read(
@@ -237,12 +238,10 @@ void Puller::Pull::OnWhole(const Result<ReadResult>& read, std::span<const std::
     std::string copy(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     return Finish(Got{std::make_shared<Content>(std::move(copy), std::move(share)), nullptr});
   }
-  auto incoming = Incoming::Create(bytes.size(), std::move(share), puller_->options_.timers);
-  if (!incoming.ok()) return Finish(incoming.status());
-  (*incoming)->Arrived(0, bytes);
-  Status status = (*incoming)->status();
-  if (!status.ok()) return Finish(status);
-  Finish(Got{(*incoming)->content(), nullptr});
+  auto buffer = SharedBuffer::Of(bytes);
+  if (!buffer.ok()) return Finish(buffer.status());
+  Finish(
+      Got{std::make_shared<Content>(std::move(*buffer), bytes.size(), std::move(share)), nullptr});
 }
 
 void Puller::Pull::Pump() {
@@ -391,7 +390,10 @@ void Puller::Pull::TellOwner(bool complete, bool keeps_copy) {
   request.token = Token(false);
   request.object = want_.reference.object;
   request.op = ControlOp::kEndPull;
+  request.done_at_once = true;
   request.c = (complete ? kPullComplete : 0) | (keeps_copy ? kPullKeepsCopy : 0);
+  // The owner counted it when it had served it all. It has few bytes, that may stay a little.
+  if (complete && OnePiece()) return puller_->ControlLater(*peer, std::move(request));
   puller_->options_.engine->Control(
       *peer, request, Now() + kRequestMicros,
       [](const Result<ControlResult>& ended) { ended.status().PermitUnchecked(); });

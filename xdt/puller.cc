@@ -10,6 +10,8 @@ namespace f3::xdt {
 namespace {
 
 constexpr int64_t kTicketMicros = 15'000'000;
+constexpr int64_t kLaterMicros = 5'000;
+constexpr int64_t kRequestMicros = 5'000'000;
 
 }  // namespace
 
@@ -80,6 +82,29 @@ void Puller::KeepCopy(const Reference& reference, const IncomingRef& incoming) {
   Copy& copy = copies_[{reference.owner, reference.object}];
   if (copy.incoming != nullptr && copy.incoming->content() != nullptr) return;
   copy = {incoming, reference.expires_wall_micros, next_order_++};
+}
+
+void Puller::ControlLater(const Peer& peer, ControlRequest request) {
+  {
+    MutexLock lock(mutex_);
+    later_.emplace_back(peer, std::move(request));
+    if (later_.size() > 1) return;
+  }
+  options_.timers->After(kLaterMicros, [this] { SendLater(); });
+}
+
+void Puller::SendLater() {
+  std::vector<std::pair<Peer, ControlRequest>> requests;
+  {
+    MutexLock lock(mutex_);
+    requests.swap(later_);
+  }
+  const int64_t deadline = options_.clock->MonotonicMicros() + kRequestMicros;
+  for (const auto& [peer, request] : requests) {
+    options_.engine->Control(peer, request, deadline, [](const Result<ControlResult>& answer) {
+      answer.status().PermitUnchecked();
+    });
+  }
 }
 
 Result<ContentRef> Puller::FindCopy(const Reference& reference) {

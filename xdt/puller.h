@@ -14,6 +14,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/clock.h"
 #include "common/executor.h"
@@ -106,12 +108,17 @@ class Puller {
   // Keeps `incoming`, unless there is one already.
   void KeepCopy(const Reference& reference, const IncomingRef& incoming);
   bool stopping() const;
+  // Sends `request`, whose answer nobody waits for, with others a few milliseconds later: each by
+  // itself would wake both nodes.
+  void ControlLater(const Peer& peer, ControlRequest request);
+  void SendLater();
 
   const Options options_;
   mutable Mutex mutex_;  // leaf
   bool stopping_ F3_GUARDED_BY(mutex_) = false;
   uint64_t next_order_ F3_GUARDED_BY(mutex_) = 1;
   std::map<CopyKey, Copy> copies_ F3_GUARDED_BY(mutex_);
+  std::vector<std::pair<Peer, ControlRequest>> later_ F3_GUARDED_BY(mutex_);
 };
 
 }  // namespace f3::xdt

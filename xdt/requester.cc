@@ -50,10 +50,7 @@ int64_t Requester::Run() {
   const int64_t now = clock_->MonotonicMicros();
   for (auto it = links_.begin(); it != links_.end();) {
     Link* link = it->second.get();
-    if (link->endpoint != nullptr) {
-      while (link->endpoint->Poll() > 0) {
-      }
-    }
+    if (link->endpoint != nullptr) link->endpoint->Poll();
     StartCalls(link, now, &due);
     CheckDeadlines(link, now, &due);
     if (link->broken) {

@@ -170,6 +170,10 @@ void Responder::Handle(const ServedRef& served) {
         return HandleControl(served);
     }
   };
+  const RequestMessage& request = served->request;
+  served->at_once = request.operation != Operation::kWrite &&
+                    options_.handler->AnswersAtOnce(request.object, request.length);
+  if (served->at_once) return run();
   if (options_.handlers->TrySubmit(run)) return;
   --with_handler_;
   Refuse(served, Status::Again("the node serves no more requests now"));
@@ -251,16 +255,20 @@ void Responder::HandleControl(const ServedRef& served) {
 
 // From any thread.
 void Responder::Handled(const ServedRef& served, ReplyMessage reply) {
-  options_.post([this, served, reply = std::move(reply)]() mutable {
-    --with_handler_;
-    served->reply = std::move(reply);
-    served->stage = Stage::kSending;
-    const bool bytes_follow = served->request.operation == Operation::kRead &&
-                              served->reply.code == Code::kOk && served->reply.length > 0 &&
-                              !served->reply.bytes_inline;
-    served->bytes_over = !bytes_follow;
-    if (!closed_) Send(served);
-  });
+  if (served->at_once) return Answer(served, std::move(reply));
+  options_.post(
+      [this, served, reply = std::move(reply)]() mutable { Answer(served, std::move(reply)); });
+}
+
+void Responder::Answer(const ServedRef& served, ReplyMessage reply) {
+  --with_handler_;
+  served->reply = std::move(reply);
+  served->stage = Stage::kSending;
+  const bool bytes_follow = served->request.operation == Operation::kRead &&
+                            served->reply.code == Code::kOk && served->reply.length > 0 &&
+                            !served->reply.bytes_inline;
+  served->bytes_over = !bytes_follow;
+  if (!closed_) Send(served);
 }
 
 bool Responder::Sent(Link* link, const Status& status) {
@@ -323,12 +331,9 @@ void Responder::Send(const ServedRef& served) {
 }
 
 int64_t Responder::Run() {
-  while (main_->Poll() > 0) {
-  }
+  main_->Poll();
   for (const auto& [peer, link] : links_) {
-    if (link->endpoint == nullptr) continue;
-    while (link->endpoint->Poll() > 0) {
-    }
+    if (link->endpoint != nullptr) link->endpoint->Poll();
   }
   const int64_t now = options_.clock->MonotonicMicros();
   int64_t due = AdmitStranger(now);

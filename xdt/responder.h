@@ -76,6 +76,7 @@ class Responder {
     hwalloc::Buffer buffer;
     int64_t deadline_micros = 0;
     FabricOp* receive = nullptr;
+    bool at_once = false;  // handled by the progress thread itself
     bool ready_sent = false;
     bool bytes_sent = false;  // of a read
     bool bytes_over = false;  // the fabric has given the buffer back
@@ -100,6 +101,7 @@ class Responder {
   void HandleControl(const ServedRef& served);
   void Refuse(const ServedRef& served, const Status& status);
   void Handled(const ServedRef& served, ReplyMessage reply);
+  void Answer(const ServedRef& served, ReplyMessage reply);
   void Send(const ServedRef& served);
   // Notes what became of a try to send; whether it was sent.
   bool Sent(Link* link, const Status& status);

@@ -24,6 +24,8 @@ class SharedBuffer {
   static uint64_t MemoryOf(uint64_t bytes);
   // REQUIRES: bytes > 0. NoMemory when there is none; else the system's error.
   static Result<std::unique_ptr<SharedBuffer>> Create(uint64_t bytes);
+  // A sealed one with these bytes, at least one.
+  static Result<std::unique_ptr<SharedBuffer>> Of(std::span<const std::byte> bytes);
   ~SharedBuffer();
   SharedBuffer(const SharedBuffer&) = delete;
   SharedBuffer& operator=(const SharedBuffer&) = delete;
@@ -33,6 +35,8 @@ class SharedBuffer {
   // Another descriptor of it; -1 when this process has too many.
   int CopyFd() const;
 
+  // Whether Seal takes a few microseconds; with many pages it takes milliseconds.
+  bool seals_at_once() const { return bytes_ <= (256u << 10) || huge_pages_; }
   // No more changes, by anybody. Busy while a writable mapping of it exists somewhere.
   Status Seal();
   // Maps it for writing by this process; from now on nobody else can map it so or write to it.
@@ -43,9 +47,11 @@ class SharedBuffer {
   Status Read(uint64_t offset, std::span<std::byte> into) const;
 
  private:
-  SharedBuffer(UniqueFd fd, uint64_t bytes) : fd_(std::move(fd)), bytes_(bytes) {}
+  SharedBuffer(UniqueFd fd, uint64_t bytes, bool huge_pages)
+      : fd_(std::move(fd)), bytes_(bytes), huge_pages_(huge_pages) {}
   UniqueFd fd_;
   const uint64_t bytes_;
+  const bool huge_pages_;
   void* mapping_ = nullptr;
 };
 

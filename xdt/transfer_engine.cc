@@ -62,7 +62,7 @@ class Engine : public TransferEngine {
   void Shutdown() override;
 
  private:
-  // Fills in what all requests share. `answered` runs on a completion thread.
+  // Fills in what all requests share. `answered` runs on a completion thread, or at once.
   Outgoing NewRequest(const Peer& peer, const ObjectRequest& request, int64_t deadline_micros,
                       std::function<void(Result<ReplyMessage>)> answered);
   void Submit(Outgoing request);
@@ -130,8 +130,10 @@ Outgoing Engine::NewRequest(const Peer& peer, const ObjectRequest& request, int6
   if (options_.injected_delay_micros > 0) {
     out.not_before_micros = options_.clock->MonotonicMicros() + options_.injected_delay_micros;
   }
-  out.done = [this, answered = std::move(answered)](Result<ReplyMessage> reply) {
+  out.done = [this, answered = std::move(answered),
+              at_once = request.done_at_once](Result<ReplyMessage> reply) {
     if (!reply.ok()) ++requests_failed_;
+    if (at_once) return answered(std::move(reply));
     Complete([answered, reply = std::move(reply)]() mutable { answered(std::move(reply)); });
   };
   return out;

@@ -7,7 +7,8 @@
 // deadline; a peer that restarted (another epoch) is refused, not mistaken.
 //
 // All methods are thread-safe and do not block on the network. Callbacks run on the engine's own
-// threads and must not block for long; each is called exactly once, also at shutdown.
+// threads, but for ObjectRequest::done_at_once, and must not block for long; each is called exactly
+// once, also at shutdown.
 #ifndef F3_XDT_TRANSFER_ENGINE_H_
 #define F3_XDT_TRANSFER_ENGINE_H_
 
@@ -37,6 +38,9 @@ struct ObjectRequest {
   std::string token;  // capability, see common/cluster_key.h
   ObjectKey object;
   Version version = 0;  // the version wanted; 0: whatever is there
+  // The callback takes a few microseconds and waits for nothing: it may run on the thread that
+  // drives the fabric, or on the caller's, which spares it a wake-up.
+  bool done_at_once = false;
 };
 
 struct ReadRequest : ObjectRequest {
@@ -108,6 +112,12 @@ class RequestHandler {
   virtual void HandleWrite(const WriteRequest& request, std::span<const std::byte> bytes,
                            WriteDone done) = 0;
   virtual void HandleControl(const ControlRequest& request, ControlDone done) = 0;
+  // Whether reading `length` bytes of the object, or (0) a control operation on it, takes a few
+  // microseconds and calls `done` before it returns: then it is asked for on the thread that drives
+  // the fabric. That thread asks this, too.
+  virtual bool AnswersAtOnce(const ObjectKey& /*object*/, uint32_t /*length*/) const {
+    return false;
+  }
 };
 
 class TransferEngine {

@@ -47,12 +47,22 @@ class Bench(unittest.TestCase):
 
     def test_xdt(self):
         report = self.measure("xdt", "--bytes", "2M")
-        self.assertEqual(len(report["results"]), 3 * 4)
-        for figures in report["extra"]["percentiles"].values():
-            self.assertGreaterEqual(figures["f3_p99_us"], figures["f3_p50_us"])
+        # Redis by three ways; libfabric; iperf3; three calls, one hand-over.
+        self.assertEqual(len(report["results"]), 3 * 4 + 4 + 1 + 3 + 1)
+        for result in report["results"]:
+            if result["unit"] == "us":
+                self.assertGreaterEqual(result["f3_p99"], result["f3_median"])
+                self.assertGreater(result["f3_gb_per_s"], 0)
+        text = self.cluster.f3("bench", "xdt", "--runs", 1, "--bytes", "1M").stdout
+        for word in ("p99", "GB/s", "libfabric", "iperf3", "handed over"):
+            self.assertIn(word, text)
 
     def test_patterns(self):
-        self.assertEqual(len(self.measure("patterns", "--bytes", "1M")["results"]), 3)
+        report = self.measure("patterns", "--bytes", "1M")
+        self.assertEqual([r["what"].split(",")[0] for r in report["results"]],
+                         [f"{pattern} {count}"
+                          for pattern in ("scatter to", "gather of", "broadcast to")
+                          for count in (1, 2, 4, 8, 16, 32)])
 
     def test_tables_for_people(self):
         text = self.cluster.f3("bench", "seq", "--runs", 1, "--bytes", "8M").stdout

@@ -101,6 +101,9 @@ class Gate : public RequestHandler {
   void HandleControl(const ControlRequest& request, ControlDone done) override {
     broker_.load()->HandleControl(request, std::move(done));
   }
+  bool AnswersAtOnce(const ObjectKey& object, uint32_t length) const override {
+    return broker_.load()->AnswersAtOnce(object, length);
+  }
   std::atomic<int> reads{0};
   std::atomic<int> lose_reads{0};
   // From now on reads get no answer; those of Release say that they are late.

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <future>
 #include <map>
+#include <set>
 #include <thread>
 
 #include "common/mutex.h"
@@ -25,12 +26,30 @@ constexpr uint32_t kMiB = 1u << 20;
 
 std::byte PatternAt(uint64_t offset) { return static_cast<std::byte>(offset * 131 >> 3); }
 
+// Who called.
+class Threads {
+ public:
+  void Add() {
+    MutexLock lock(mutex_);
+    ids_.insert(std::this_thread::get_id());
+  }
+  std::set<std::thread::id> ids() const {
+    MutexLock lock(mutex_);
+    return ids_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::set<std::thread::id> ids_ F3_GUARDED_BY(mutex_);
+};
+
 // One object of patterned bytes; requests can be held until Release.
 class Owner : public RequestHandler {
  public:
   void HandleRead(const ReadRequest& request, std::span<std::byte> into, int64_t,
                   ReadDone done) override {
     ++reads;
+    if (AnswersAtOnce(request.object, request.length)) threads.Add();
     if (request.object != kObject) return done(Status::ObjectMissing("no such object"));
     const uint64_t end = std::min<uint64_t>(size, request.offset + into.size());
     const uint32_t n = end > request.offset ? static_cast<uint32_t>(end - request.offset) : 0;
@@ -53,7 +72,11 @@ class Owner : public RequestHandler {
     written += bytes.size();
     done(WriteResult{request.append ? 1000 : request.offset, written});
   }
+  bool AnswersAtOnce(const ObjectKey&, uint32_t length) const override {
+    return at_once && length <= 1000;
+  }
   void HandleControl(const ControlRequest& request, ControlDone done) override {
+    if (AnswersAtOnce(request.object, 0)) threads.Add();
     if (request.op == ControlOp::kSeekData) return done(Status::NotFound("past the end"));
     done(ControlResult{request.a + request.b + request.c, size, 17, 4096});
   }
@@ -71,6 +94,8 @@ class Owner : public RequestHandler {
     for (auto& answer : held) answer();
   }
 
+  std::atomic<bool> at_once{false};
+  Threads threads;  // that answered at once
   std::atomic<uint64_t> size{20ull << 20};
   std::atomic<uint64_t> reads{0};
   std::atomic<uint64_t> written{0};
@@ -207,6 +232,43 @@ TEST(TransferEngineTest, WritesAndControlsAnswer) {
   EXPECT_EQ(result->allocated_bytes, 4096u);
   request.op = ControlOp::kSeekData;
   EXPECT_CODE(Control(&a, b.peer(2), request), kNotFound);
+}
+
+// What is quick is handled, and called back, on the one thread that drives the fabric.
+TEST(TransferEngineTest, WhatIsQuickWakesNoOtherThread) {
+  Node a(1), b(2);
+  b.owner.at_once = true;
+  hwalloc::Buffer into = a.Get(100'000);
+  Threads called_back;
+  for (int i = 0; i < 20; ++i) {
+    for (const uint32_t length : {1000u, 100'000u}) {
+      ReadRequest read = At(i, length);
+      read.done_at_once = true;
+      std::promise<Result<ReadResult>> promise;
+      a.engine->Read(b.peer(2), read, into.span(), In(10'000'000), [&](Result<ReadResult> result) {
+        called_back.Add();
+        promise.set_value(std::move(result));
+      });
+      auto result = promise.get_future().get();
+      ASSERT_OK(result);
+      EXPECT_EQ(result->length, length);
+      EXPECT_TRUE(IsPattern(into.span().first(length), i));
+    }
+    ControlRequest control;
+    control.object = kObject;
+    control.a = 5;
+    control.done_at_once = true;
+    std::promise<Result<ControlResult>> promise;
+    a.engine->Control(b.peer(2), control, In(10'000'000), [&](Result<ControlResult> result) {
+      called_back.Add();
+      promise.set_value(std::move(result));
+    });
+    auto result = promise.get_future().get();
+    ASSERT_OK(result);
+    EXPECT_EQ(result->value, 5u);
+  }
+  EXPECT_EQ(b.owner.threads.ids().size(), 1u);
+  EXPECT_EQ(called_back.ids().size(), 1u);
 }
 
 TEST(TransferEngineTest, ManyReadsAreUnderWayAtOnce) {

@@ -12,6 +12,7 @@
 /* After its timeout a call waits this much longer for the broker to say so. */
 #define GRACE_US 900000
 #define COPY_START_BYTES (1u << 20)
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
 
 struct xdt {
   struct xdt_channel channel;
@@ -46,6 +47,32 @@ struct xdt_async {
 static int64_t micros(int timeout_ms) { return timeout_ms < 0 ? 0 : (int64_t)timeout_ms * 1000; }
 
 static int64_t patience(int timeout_ms) { return xdt_now_us() + micros(timeout_ms) + GRACE_US; }
+
+/* Maps a large buffer where the huge pages that the broker makes it of can be mapped as such. NULL:
+ * see errno. */
+static void* map_shared(int fd, size_t bytes, int protection) {
+  if (bytes < HUGE_PAGE_BYTES) {
+    void* small = mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
+    return small == MAP_FAILED ? NULL : small;
+  }
+  const size_t room = bytes + HUGE_PAGE_BYTES;
+  char* reserved = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) return NULL;
+  const size_t before = -(uintptr_t)reserved & (HUGE_PAGE_BYTES - 1);
+  void* mapped = mmap(reserved + before, bytes, protection, MAP_SHARED | MAP_FIXED, fd, 0);
+  if (mapped == MAP_FAILED) {
+    const int error = errno;
+    munmap(reserved, room);
+    errno = error;
+    return NULL;
+  }
+  /* Whole pages: those that the mapping begins and ends in are its own. */
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  const size_t used = (before + bytes + page - 1) & ~(page - 1);
+  if (before > 0) munmap(reserved, before);
+  if (room > used) munmap(reserved + used, room - used);
+  return mapped;
+}
 
 const char* xdt_code_text(int code) {
   switch (code) {
@@ -118,7 +145,19 @@ void xdt_close(xdt* x) {
 
 /* ---- putting ---- */
 
-int xdt_alloc(xdt* x, size_t bytes, int timeout_ms, xdt_buffer** out) {
+/* Writes all of it at the start of a descriptor. errno, or 0. */
+static int write_all(int fd, const char* data, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    const ssize_t n = pwrite(fd, data + done, bytes - done, (off_t)done);
+    if (n < 0 && errno != EINTR) return errno;
+    if (n > 0) done += (size_t)n;
+  }
+  return 0;
+}
+
+/* A buffer that is mapped, or, unless `data` is NULL, has that in it and is not: writing is quicker
+ * than touching a mapping's pages for the first time. */
+static int alloc_buffer(xdt* x, const void* data, size_t bytes, int timeout_ms, xdt_buffer** out) {
   struct xdt_request head;
   struct xdt_answer answer;
   memset(&head, 0, sizeof(head));
@@ -138,10 +177,12 @@ int xdt_alloc(xdt* x, size_t bytes, int timeout_ms, xdt_buffer** out) {
   b->handle = answer.head.handle;
   b->bytes = bytes;
   code = xdt_answer_code(&answer);
-  if (code == 0) {
-    b->data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, answer.fd, 0);
-    if (b->data == MAP_FAILED) {
-      b->data = NULL;
+  if (code == 0 && data != NULL) {
+    const int error = write_all(answer.fd, data, bytes);
+    if (error != 0) code = xdt_fail(XDT_INVALID, "filling a buffer: %s", strerror(error));
+  } else if (code == 0) {
+    b->data = map_shared(answer.fd, bytes, PROT_READ | PROT_WRITE);
+    if (b->data == NULL) {
       code = xdt_fail(XDT_NO_MEMORY, "a buffer cannot be mapped: %s", strerror(errno));
     }
   }
@@ -152,6 +193,10 @@ int xdt_alloc(xdt* x, size_t bytes, int timeout_ms, xdt_buffer** out) {
   }
   *out = b;
   return 0;
+}
+
+int xdt_alloc(xdt* x, size_t bytes, int timeout_ms, xdt_buffer** out) {
+  return alloc_buffer(x, NULL, bytes, timeout_ms, out);
 }
 
 void* xdt_buffer_data(xdt_buffer* b) { return b->data; }
@@ -236,9 +281,8 @@ int xdt_put_bytes(xdt* x, const void* data, size_t bytes, const xdt_put_options*
     return finish_put(x, &head, data, options, timeout_ms, NULL, ref);
   }
   xdt_buffer* b;
-  const int code = xdt_alloc(x, bytes, timeout_ms, &b);
+  const int code = alloc_buffer(x, data, bytes, timeout_ms, &b);
   if (code != 0) return code;
-  memcpy(b->data, data, bytes);
   return xdt_put(b, bytes, options, timeout_ms, ref);
 }
 
@@ -324,9 +368,8 @@ static int view_of(struct xdt_answer* answer, xdt_view** out) {
       v->data = v->bytes == 0 ? NULL : answer->bytes;
       answer->bytes = NULL;
     } else if (v->bytes > 0) {
-      v->data = mmap(NULL, v->bytes, PROT_READ, MAP_SHARED, answer->fd, 0);
-      if (v->data == MAP_FAILED) {
-        v->data = NULL;
+      v->data = map_shared(answer->fd, v->bytes, PROT_READ);
+      if (v->data == NULL) {
         code = xdt_fail(XDT_NO_MEMORY, "a value cannot be mapped: %s", strerror(errno));
       }
     }
