@@ -169,10 +169,10 @@ void Heap::Reclaim() {
   }
 }
 
-// Of all units the one that costs the process least. It grows only when none is left that has
-// pages: of this heap, of the pool, or of heaps whose threads have ended. `clean`: rather one
-// without, because hardly more than a page of it may be needed: all pages of the others would be
-// tied to it.
+// Of all units the one that costs the process least. It grows only when no arena's unit is left
+// that has pages: of this heap, of the pool, or of heaps whose threads have ended. `clean`: rather
+// one without, because hardly more than a page of it may be needed: all pages of the others would
+// be tied to it.
 PagePool::Run Heap::TakeUnit(bool clean) {
   if (clean) {
     PagePool::Run run = Pool().TakeClean();
@@ -185,7 +185,8 @@ PagePool::Run Heap::TakeUnit(bool clean) {
     CollectWaiting();
   }
   if (empty_count_ > 0) return PagePool::Run{empty_[--empty_count_], false};
-  return Pool().Take(1);
+  PagePool::Run run = Pool().TakeClean();
+  return run.base != nullptr ? run : Pool().Take(1);
 }
 
 ArenaHeader* Heap::NewArena(uint32_t index) {
@@ -239,7 +240,7 @@ void Heap::GiveEmpty(uint32_t keep) {
   char* bases[kEmptyArenas];
   uint32_t count = 0;
   while (empty_count_ > keep) bases[count++] = empty_[--empty_count_];
-  if (count > 0) Pool().Give(bases, count, 1, NowMillis());
+  if (count > 0) Pool().GiveArenas(bases, count, NowMillis());
 }
 
 void Heap::Drain() {
@@ -302,7 +303,7 @@ void* Heap::AllocateMedium(size_t bytes, size_t alignment, bool* zero) {
   uint32_t granules = GranulesOf(bytes);
   auto multiple = static_cast<uint32_t>(std::max<size_t>(alignment / kGranuleBytes, 1));
   if (void* p = medium_.Take(granules, multiple, zero)) return p;
-  PagePool::Run run = TakeUnit(true);  // programs do not use all of a large buffer
+  PagePool::Run run = TakeUnit(false);
   if (run.base == nullptr) return nullptr;
   ++arena_count_;
   medium_.Add(run.base, this, run.clean);

@@ -94,7 +94,7 @@ void* ReallocateLarge(LargeHeader* header, size_t bytes) {
   } else if (units < have / 2) {
     // What is half used may grow again; less than that gives its end back.
     char* end = header->run + (size_t{units} << kUnitShift);
-    Pool().Give(&end, 1, have - units, NowMillis());
+    Pool().Give(end, have - units, NowMillis());
   } else {
     units = have;
   }
@@ -108,7 +108,7 @@ void FreeLarge(LargeHeader* header) {
   size_t run_bytes = header->run_bytes;
   *UnitOf(header->data) = Unit{};
   if (run_bytes > kMaxRunBytes) return UnmapBlock(run, run_bytes);
-  Pool().Give(&run, 1, UnitsOf(run_bytes), NowMillis());
+  Pool().Give(run, UnitsOf(run_bytes), NowMillis());
 }
 
 }  // namespace f3::hwalloc

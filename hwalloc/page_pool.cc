@@ -79,6 +79,7 @@ struct PagePool::Region {
   uint32_t ready_units;
   Bits free;   // ready or clean
   Bits ready;  // a subset of free
+  Bits arena;  // a subset of ready: given back by arenas
 
   char* base() { return reinterpret_cast<char*>(this); }
   uint32_t UnitOf(const char* address) {
@@ -170,6 +171,7 @@ PagePool::Run PagePool::TakeIn(Region* region, uint32_t first, uint32_t units) {
   uint32_t ready = CountBits(region->ready, first, units);
   SetBits(region->free, first, units, false);
   SetBits(region->ready, first, units, false);
+  SetBits(region->arena, first, units, false);
   region->free_units -= units;
   region->ready_units -= ready;
   usage_.used_units += units;
@@ -191,7 +193,13 @@ PagePool::Run PagePool::TakeReadyRun(uint32_t units) {
 
 PagePool::Run PagePool::TakeReady() {
   LockHolder hold(lock_);
-  return TakeReadyRun(1);
+  if (usage_.ready_units > kRunUnits) return TakeReadyRun(1);
+  for (Region* region = first_; region != nullptr; region = region->next) {
+    if (region->ready_units == 0) continue;
+    uint32_t first = FindRun(region->arena, 1);
+    if (first != kNone) return TakeIn(region, first, 1);
+  }
+  return Run{};
 }
 
 uint32_t PagePool::FindClean(const Region* region) {
@@ -202,6 +210,8 @@ uint32_t PagePool::FindClean(const Region* region) {
 
 PagePool::Run PagePool::TakeClean() {
   LockHolder hold(lock_);
+  demanded_ = true;
+  demand_.Raise();
   for (Region* region = first_; region != nullptr; region = region->next) {
     if (region->free_units == region->ready_units) continue;
     Run run = TakeIn(region, FindClean(region), 1);
@@ -239,9 +249,10 @@ bool PagePool::Extend(char* base, uint32_t units, uint32_t more, bool* clean) {
   return true;
 }
 
-void PagePool::GiveOne(char* base, uint32_t units) {
+void PagePool::GiveBack(char* base, uint32_t units, bool arena) {
   Region* region = Region::Of(base);
   uint32_t first = region->UnitOf(base);
+  if (arena) SetBits(region->arena, first, units, true);
   SetBits(region->free, first, units, true);
   SetBits(region->ready, first, units, true);
   region->free_units += units;
@@ -250,9 +261,16 @@ void PagePool::GiveOne(char* base, uint32_t units) {
   usage_.ready_units += units;
 }
 
-void PagePool::Give(char* const* bases, size_t count, uint32_t units, int64_t now_millis) {
+void PagePool::Give(char* base, uint32_t units, int64_t now_millis) {
   LockHolder hold(lock_);
-  for (size_t i = 0; i < count; ++i) GiveOne(bases[i], units);
+  GiveBack(base, units, false);
+  Decay(now_millis);
+  HoldReady();
+}
+
+void PagePool::GiveArenas(char* const* bases, size_t count, int64_t now_millis) {
+  LockHolder hold(lock_);
+  for (size_t i = 0; i < count; ++i) GiveBack(bases[i], 1, true);
   Decay(now_millis);
   HoldReady();
 }
@@ -268,10 +286,10 @@ void PagePool::Decay(int64_t now_millis) {
 }
 
 // Most functions that free much at one time do not need it again, and something else of the process
-// may: what is more than an eighth of what is used goes back at once. One that does need it again
-// pays for a part of every period only.
+// may: what is more than a sixteenth of what is used goes back at once. A program that does need it
+// again pays for some units of every period only.
 void PagePool::HoldReady() {
-  uint64_t bound = std::max<uint64_t>(kReadyUnits, usage_.used_units / 16);
+  uint64_t bound = std::max({uint64_t{kReadyUnits}, usage_.used_units / 16, reserve_});
   if (usage_.ready_units <= bound) return;
   at_once_ -= Return(std::min(usage_.ready_units - bound, at_once_));
 }
@@ -308,6 +326,7 @@ uint64_t PagePool::Return(uint64_t units) {
         break;
       }
       SetBits(region->ready, first, count, false);
+      SetBits(region->arena, first, count, false);
       region->ready_units -= count;
       done += count;
       end = first;
@@ -334,6 +353,7 @@ void PagePool::Prepare(uint32_t target) {
     char* base = nullptr;
     {
       LockHolder hold(lock_);
+      reserve_ = target;
       if (usage_.ready_units >= target) return;
       for (Region* region = first_; region != nullptr && base == nullptr; region = region->next) {
         if (region->free_units == region->ready_units) continue;
@@ -346,7 +366,7 @@ void PagePool::Prepare(uint32_t target) {
     }
     FaultIn(base, kUnitBytes);
     LockHolder hold(lock_);
-    GiveOne(base, 1);
+    GiveBack(base, 1, true);
   }
 }
 

@@ -8,9 +8,10 @@
 //   ready   free units that have pages behind them
 //   clean   free units without pages; their bytes read as zero
 //
-// Bound: used and ready together exceed the most that was ever used at once by at most
-// kSlackUnits. Free pages that were not needed during a whole period of kDecayMillis are given
-// back bit by bit.
+// Bounds: used and ready together exceed the most that was ever used at once by at most
+// kSlackUnits. What is freed beyond a sixteenth of what is used goes back to the system at once,
+// but for not more than kAtOnceUnits in a period of kDecayMillis; free pages that were not needed
+// during a whole period go back by half.
 //
 // Thread-safe, one lock. Never returns address space. Not destructible in a useful way: the
 // process's pool lives as long as the process; a test's pool keeps its address space.
@@ -29,10 +30,11 @@ namespace f3::hwalloc {
 constexpr uint32_t kMaxRunUnits =
     kRegionUnits / 2;  // 16 MiB; larger blocks are mapped by themselves
 constexpr uint32_t kSlackUnits = 16;
+constexpr uint32_t kReadyUnits = 4;  // so many stay ready in any case
+constexpr uint32_t kRunUnits = 8;    // up to so many are kept for runs, not cut up for arenas
 constexpr int64_t kDecayMillis = 250;
-constexpr uint32_t kDecayUnits = 128;   // at most so many are given back at one time
-constexpr uint32_t kReadyUnits = 2;     // so many are kept in any case
-constexpr uint32_t kAtOnceUnits = 128;  // so many are given back at once in a period
+constexpr uint32_t kAtOnceUnits = 48;  // of these, so many are given back at once in a period
+constexpr uint32_t kDecayUnits = 128;  // and so many at its end
 
 // Bytes at a multiple of 32 MiB, readable, writable and zero, with a table of units (unit.h) from
 // byte 512 on. `bytes` is a multiple of the page size. Null when the system has none.
@@ -65,12 +67,15 @@ class PagePool {
 
   // `units` neighbouring units (1 … kMaxRunUnits).
   Run Take(uint32_t units);
-  // One unit that is ready, or none at all: the base is null when there is none.
+  // One ready unit for an arena, or none: the base is null. What large blocks gave back is left to
+  // them, unless there is much of it: they need neighbouring units, and a use for all the pages.
   Run TakeReady();
   // One unit that is clean, or none at all.
   Run TakeClean();
-  // Gives `count` runs of `units` back, under one lock. `now_millis`: any monotonic clock.
-  void Give(char* const* bases, size_t count, uint32_t units, int64_t now_millis);
+  // Gives a run of `units` back. `now_millis`: any monotonic clock.
+  void Give(char* base, uint32_t units, int64_t now_millis);
+  // Gives `count` units of arenas back, under one lock.
+  void GiveArenas(char* const* bases, size_t count, int64_t now_millis);
   // Takes the `more` units behind a run of `units` as well. False when they are not free;
   // `*clean` as in Run.
   bool Extend(char* base, uint32_t units, uint32_t more, bool* clean);
@@ -95,7 +100,7 @@ class PagePool {
   Run TakeReadyRun(uint32_t units) F3_REQUIRES(lock_);
   Run TakeIn(Region* region, uint32_t first, uint32_t units) F3_REQUIRES(lock_);
   Region* AddRegion() F3_REQUIRES(lock_);
-  void GiveOne(char* base, uint32_t units) F3_REQUIRES(lock_);
+  void GiveBack(char* base, uint32_t units, bool arena) F3_REQUIRES(lock_);
   void Decay(int64_t now_millis) F3_REQUIRES(lock_);
   void HoldBound() F3_REQUIRES(lock_);
   void HoldReady() F3_REQUIRES(lock_);
@@ -110,6 +115,7 @@ class PagePool {
   Usage usage_ F3_GUARDED_BY(lock_);
   uint64_t least_ready_ F3_GUARDED_BY(lock_) = 0;  // since the period began
   int64_t period_end_ F3_GUARDED_BY(lock_) = 0;
+  uint64_t reserve_ F3_GUARDED_BY(lock_) = 0;  // what Prepare was last told to keep ready
   uint64_t at_once_ F3_GUARDED_BY(lock_) = kAtOnceUnits;  // still, in this period
   bool demanded_ F3_GUARDED_BY(lock_) = false;
   bool stopped_ F3_GUARDED_BY(lock_) = false;

@@ -35,7 +35,7 @@ class MediumTest : public ::testing::Test {
   }
   void Return(char* base) {
     --units_;
-    pool_.Give(&base, 1, 1, 0);
+    pool_.GiveArenas(&base, 1, 0);
   }
   char* Take(uint32_t granules, uint32_t alignment = 1, bool* zero = nullptr) {
     bool is_zero = false;

@@ -29,7 +29,7 @@ bool IsZero(const char* base, size_t bytes) {
 
 class PagePoolTest : public ::testing::Test {
  protected:
-  void Give(char* base, uint32_t units, int64_t now = 0) { pool_.Give(&base, 1, units, now); }
+  void Give(char* base, uint32_t units, int64_t now = 0) { pool_.Give(base, units, now); }
   char* TakeAndUse(uint32_t units) {
     char* base = pool_.Take(units).base;
     std::memset(base, 1, size_t{units} * kUnitBytes);
@@ -111,11 +111,11 @@ TEST_F(PagePoolTest, TrimGivesPagesBackAndTheyReadAsZero) {
 }
 
 TEST_F(PagePoolTest, MuchThatIsFreedGoesBackAtOnce) {
-  char* base = TakeAndUse(64);
-  EXPECT_EQ(ResidentPages(base, 64 * kUnitBytes), 1024u);
-  Give(base, 64);
+  char* base = TakeAndUse(40);
+  EXPECT_EQ(ResidentPages(base, 40 * kUnitBytes), 640u);
+  Give(base, 40);
   EXPECT_EQ(pool_.usage().ready_units, kReadyUnits);
-  EXPECT_EQ(ResidentPages(base, 64 * kUnitBytes), kReadyUnits * 16);
+  EXPECT_EQ(ResidentPages(base, 40 * kUnitBytes), kReadyUnits * 16);
   EXPECT_EQ(ResidentPages(base, kReadyUnits * kUnitBytes), kReadyUnits * 16);
 }
 
@@ -131,8 +131,26 @@ TEST_F(PagePoolTest, SoMuchGoesBackAtOnceInAPeriodAndNoMore) {
   for (int i = 0; i < 50; ++i) Give(TakeAndUse(32), 32, 1000 + i);
   EXPECT_EQ(pool_.usage().returned_units, kAtOnceUnits);
   EXPECT_EQ(pool_.usage().ready_units, 32u);
-  Give(TakeAndUse(64), 64, 1000 + kDecayMillis);
+  Give(TakeAndUse(40), 40, 1000 + kDecayMillis);
   EXPECT_EQ(pool_.usage().ready_units, kReadyUnits);
+}
+
+TEST_F(PagePoolTest, ArenasLeaveToLargeBlocksWhatTheseGaveBack) {
+  char* arena = TakeAndUse(1);
+  char* run = TakeAndUse(3);
+  TakeAndUse(kRunUnits * 16);  // so much that all this is little
+  Give(run, 3);
+  EXPECT_EQ(pool_.TakeReady().base, nullptr);
+  pool_.GiveArenas(&arena, 1, 0);
+  EXPECT_EQ(pool_.TakeReady().base, arena);
+  EXPECT_EQ(pool_.TakeReady().base, nullptr);
+  EXPECT_EQ(pool_.Take(3).base, run);
+  // There may be too much of it.
+  char* long_run = TakeAndUse(kRunUnits + 1);
+  TakeAndUse(kRunUnits * 16);
+  Give(long_run, kRunUnits + 1);
+  EXPECT_EQ(pool_.TakeReady().base, long_run);
+  EXPECT_EQ(pool_.TakeReady().base, nullptr);
 }
 
 TEST_F(PagePoolTest, TakeCleanLeavesWhatIsReady) {
@@ -154,7 +172,7 @@ TEST_F(PagePoolTest, WhatIsNotNeededDecays) {
   for (int i = 0; i < 64; ++i) bases.push_back(TakeAndUse(1));
   char* kept = TakeAndUse(1);
   int64_t now = 1000;
-  pool_.Give(bases.data(), bases.size(), 1, now);
+  pool_.GiveArenas(bases.data(), bases.size(), now);
   EXPECT_EQ(pool_.usage().ready_units, 64u);
   uint64_t before = 64;
   // One unit goes out and comes back now and then; the rest shrinks.
