@@ -25,7 +25,7 @@ struct Options {
   uint64_t scale = 1;         // hwalloc: of its workloads
   std::function<void(const std::string&)> say = [](const std::string&) {};
   std::string rootfs;  // faas, locality: root file system of actions
-  int warmup = 0;      // faas: runs before those that count, of small payloads
+  int warmup = 0;      // faas: chains before those that count, of each size
 };
 
 // One comparison.

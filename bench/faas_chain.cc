@@ -77,25 +77,8 @@ constexpr int kNamesToTry = 24;
 
 const char* const kWays[] = {"inline", "durable file", "ephemeral file", "reference"};
 
-// How often a size is run: as long as the small ones take, about, so that the whole is bounded.
-struct Counts {
-  int warmup = 0;
-  int runs = 0;
-};
-
-Counts CountsOf(const Options& options, size_t bytes) {
-  const int warmup = options.warmup;
-  Counts counts;
-  if (bytes <= 1'000'000) {
-    counts = {warmup, bytes <= 1000 ? 300 : 150};
-  } else if (bytes <= 10'000'000) {
-    counts = {warmup / 5, 50};
-  } else {
-    counts = {warmup / 20, 20};
-  }
-  if (options.runs > 0) counts.runs = options.runs;
-  return counts;
-}
+constexpr int kRunsOfSmall = 300;  // up to 1 MB
+constexpr int kRunsOfLarge = 100;
 
 std::string SizeText(size_t bytes) {
   return bytes >= 1'000'000 ? std::to_string(bytes / 1'000'000) + " MB"
@@ -179,13 +162,13 @@ Status CheckNodes(const GatewayProcess& gateway, const Route& route, const json&
   return Status();
 }
 
-json Figures(const std::vector<double>& millis, const Counts& counts) {
+json Figures(const std::vector<double>& millis, int warmup) {
   const double p50 = Median(millis), p99 = Percentile(millis, 0.99);
   return {{"p50_ms", p50},
           {"p99_ms", p99},
           {"tail_to_median", p99 / p50},
-          {"warmup", counts.warmup},
-          {"runs", counts.runs}};
+          {"warmup", warmup},
+          {"runs", millis.size()}};
 }
 
 std::string InWords(const json& figures) {
@@ -200,14 +183,15 @@ std::string InWords(const json& figures) {
 Status MeasureSize(const Options& options, const GatewayProcess& gateway, const Route& route,
                    size_t bytes, Report* report) {
   const std::string name = SizeText(bytes) + ", " + route.name;
-  const Counts counts = CountsOf(options, bytes);
+  int runs = bytes <= 1'000'000 ? kRunsOfSmall : kRunsOfLarge;
+  if (options.runs > 0) runs = options.runs;
   std::map<std::string, std::vector<double>> millis;
   json figures = json::object();
-  for (int run = -counts.warmup; run < counts.runs; ++run) {
+  for (int run = -options.warmup; run < runs; ++run) {
     if (run % 10 == 0) options.say(name + ", run " + std::to_string(run));
     for (const std::string way : kWays) {
       if (figures.contains(way)) continue;
-      auto took = RunOnce(gateway, route, ArgumentsFor(way, bytes, run + counts.warmup));
+      auto took = RunOnce(gateway, route, ArgumentsFor(way, bytes, run + options.warmup));
       if (!took.ok() && way == "inline" && bytes > kInlineLimit) {
         figures[way] = {{"refused", took.status().message()}};
         continue;
@@ -219,7 +203,7 @@ Status MeasureSize(const Options& options, const GatewayProcess& gateway, const 
   const std::string against = millis.contains("inline") ? "inline" : "durable file";
   for (const std::string way : kWays) {
     if (!millis.contains(way)) continue;
-    figures[way] = Figures(millis[way], counts);
+    figures[way] = Figures(millis[way], options.warmup);
     if (way == against) continue;
     report->measurements.push_back(
         {"chain of " + name + ": " + way, "ms", against, millis[way], millis[against], true, 0});

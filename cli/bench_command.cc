@@ -246,7 +246,7 @@ void AddBench(CLI::App* app, int* exit_code) {
     const std::string name = entry.name;
     if (name == "faas") {
       options->settings.Number("warmup", &options->warmup, 0, 10'000,
-                               "Runs of small payloads before those that count (default: 100)");
+                               "Chains of each size before those that count (default: 100)");
     }
     options->settings.AddFlags(sub);
     AddJsonFlag(sub, &options->json);

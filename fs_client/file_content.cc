@@ -193,6 +193,7 @@ Result<ContentRef> FileManagerImpl::RemoteContent(const OpenTaskRef& task) {
 FileManagerImpl::Switch FileManagerImpl::SwitchHandles(const InodeRef& inode,
                                                        const ContentRef& content) {
   Switch out;
+  std::map<uint64_t, uint64_t> sizes;
   MutexLock lock(inode->mutex);
   inode->current = content;
   for (const auto& [id, handle] : inode->handles) {
@@ -202,28 +203,29 @@ FileManagerImpl::Switch FileManagerImpl::SwitchHandles(const InodeRef& inode,
       out.stale_pages[handle->kernel] = true;
       const bool in_place = handle->content->home != nullptr || inode->writing;
       if (handle->mode == ServeMode::kCached && !in_place) {
-        inode->shown_sizes.emplace(handle->node_id, handle->content->size);
+        sizes.emplace(handle->node_id, handle->content->size);
       }
     }
     handle->content = content;
   }
   inode->modes.SwitchCached(content->identity());
-  if (out.stale_pages.empty()) return out;
-  ++inode->dropping;
-  out.sizes_kept = std::shared_ptr<void>(inode.get(), [inode](void*) {
-    MutexLock dropped(inode->mutex);
-    if (--inode->dropping == 0) inode->shown_sizes.clear();
-  });
+  if (!sizes.empty()) out.sizes_kept = KeepSizes(inode, std::move(sizes));
   return out;
+}
+
+std::shared_ptr<void> FileManagerImpl::KeepSizes(const InodeRef& inode,
+                                                 std::map<uint64_t, uint64_t> sizes) {
+  auto kept = inode->shown_sizes.insert(inode->shown_sizes.end(), std::move(sizes));
+  return std::shared_ptr<void>(inode.get(), [inode, kept](void*) {
+    MutexLock lock(inode->mutex);
+    inode->shown_sizes.erase(kept);
+  });
 }
 
 void FileManagerImpl::DropReplaced(const InodeRef& inode, Switch switched,
                                    std::function<void()> done) {
-  auto kept = std::make_shared<std::shared_ptr<void>>(std::move(switched.sizes_kept));
-  InvalidateKernels(switched.stale_pages, inode->ino, 0, 0, [kept, done = std::move(done)] {
-    kept->reset();
-    if (done) done();
-  });
+  InvalidateAndShow(switched.stale_pages, inode->ino, 0, 0, std::move(switched.sizes_kept),
+                    std::move(done));
 }
 
 Result<ContentRef> FileManagerImpl::ReaderContent(const OpenTaskRef& task) {

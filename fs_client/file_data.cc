@@ -259,6 +259,22 @@ void FileManagerImpl::Write(HandleId id, uint64_t offset, std::span<const std::b
             });
 }
 
+// Of readers here, before a peer's write; they know no other length yet. Writers here do.
+std::shared_ptr<void> FileManagerImpl::KeepReadersSizes(const InodeRef& inode,
+                                                        const storage::Object& object) {
+  std::map<uint64_t, uint64_t> sizes;
+  MutexLock lock(inode->mutex);
+  if (inode->writers > 0) return nullptr;
+  for (const auto& [id, handle] : inode->handles) {
+    if (handle->mode == ServeMode::kCached) sizes.emplace(handle->node_id, 0);
+  }
+  if (sizes.empty()) return nullptr;
+  auto signature = SignatureOf(object);
+  if (!signature.ok()) return nullptr;
+  for (auto& [node, size] : sizes) size = signature->size;
+  return KeepSizes(inode, std::move(sizes));
+}
+
 void FileManagerImpl::WriteHome(const InodeRef& inode, const HandleRef& handle,
                                 const ContentRef& content, uint64_t offset, bool append,
                                 std::span<const std::byte> from,
@@ -269,6 +285,7 @@ void FileManagerImpl::WriteHome(const InodeRef& inode, const HandleRef& handle,
       done(ready);
       return;
     }
+    auto sizes_kept = handle == nullptr ? KeepReadersSizes(inode, *content->object) : nullptr;
     auto where = WriteObject(*content->object, offset, append, from);
     uint64_t begin = where.ok() ? *where : offset;
     if (!where.ok() && append) {
@@ -290,7 +307,8 @@ void FileManagerImpl::WriteHome(const InodeRef& inode, const HandleRef& handle,
       mounts.erase(handle->kernel);
       for (auto it = mounts.begin(); it != mounts.end();) it = it->second ? ++it : mounts.erase(it);
     }
-    InvalidateKernels(mounts, inode->ino, begin, from.size(), [where, done] { done(where); });
+    InvalidateAndShow(mounts, inode->ino, begin, from.size(), std::move(sizes_kept),
+                      [where, done] { done(where); });
   };
   if (content->fill == nullptr) {
     write(Status());

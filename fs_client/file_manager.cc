@@ -142,6 +142,16 @@ void FileManagerImpl::InvalidateKernels(const Mounts& mounts, Ino ino, uint64_t 
   }
 }
 
+void FileManagerImpl::InvalidateAndShow(const Mounts& mounts, Ino ino, uint64_t offset,
+                                        uint64_t length, std::shared_ptr<void> sizes_kept,
+                                        std::function<void()> done) {
+  auto kept = std::make_shared<std::shared_ptr<void>>(std::move(sizes_kept));
+  InvalidateKernels(mounts, ino, offset, length, [kept, done = std::move(done)] {
+    kept->reset();
+    if (done) done();
+  });
+}
+
 RemoteFile::Parts FileManagerImpl::RemoteParts() {
   RemoteFile::Parts parts;
   parts.meta = options_.meta;

@@ -122,6 +122,9 @@ class FileManagerImpl : public FileManager {
   // Never awaited on a strand: it may have to wait for requests that wait for the strand.
   void InvalidateKernels(const Mounts& mounts, Ino ino, uint64_t offset, uint64_t length,
                          std::function<void()> done);
+  // The same; the lengths are kept until then.
+  void InvalidateAndShow(const Mounts& mounts, Ino ino, uint64_t offset, uint64_t length,
+                         std::shared_ptr<void> sizes_kept, std::function<void()> done);
   RemoteFile::Parts RemoteParts();
   StagingFill::Parts FillParts();
   int64_t Deadline() const {
@@ -166,6 +169,10 @@ class FileManagerImpl : public FileManager {
   void ReportCopy(const ObjectKey& key, Version version);
   // Handles of this node that the daemon serves show `content` from now on.
   Switch SwitchHandles(const InodeRef& inode, const ContentRef& content);
+  // Keeps these lengths (OpenInode::shown_sizes) until what it returns is let go, without the
+  // inode's mutex.
+  std::shared_ptr<void> KeepSizes(const InodeRef& inode, std::map<uint64_t, uint64_t> sizes)
+      F3_REQUIRES(inode->mutex);
   // Drops the pages that went with a switch, lets the lengths grow, then calls `done`.
   void DropReplaced(const InodeRef& inode, Switch switched, std::function<void()> done);
 
@@ -176,6 +183,7 @@ class FileManagerImpl : public FileManager {
                            std::span<std::byte> into, ReadDone done);
   void ReadContent(const InodeRef& inode, const ContentRef& content, uint64_t offset,
                    std::span<std::byte> into, ReadDone done);
+  std::shared_ptr<void> KeepReadersSizes(const InodeRef& inode, const storage::Object& object);
   void WriteHome(const InodeRef& inode, const HandleRef& handle, const ContentRef& content,
                  uint64_t offset, bool append, std::span<const std::byte> from,
                  std::function<void(Result<uint64_t>)> done);

@@ -268,13 +268,15 @@ std::optional<uint64_t> FileManagerImpl::OlderSize(const meta::Attr& attr, uint6
   InodeRef inode = FindInode(attr.ino());
   if (inode == nullptr) return std::nullopt;
   MutexLock lock(inode->mutex);
-  if (auto shown = inode->shown_sizes.find(node); shown != inode->shown_sizes.end()) {
-    return shown->second;
+  std::optional<uint64_t> size;
+  for (const auto& sizes : inode->shown_sizes) {
+    if (auto shown = sizes.find(node); shown != sizes.end()) {
+      size = std::min(size.value_or(shown->second), shown->second);
+    }
   }
-  if (inode->writing) return std::nullopt;
+  if (size || inode->writing) return size;
   // The kernel has one length per node: that of the newest handle. Older ones may be closed
   // already.
-  std::optional<uint64_t> size;
   Version newest = 0;
   for (const auto& [id, handle] : inode->handles) {
     if (handle->node_id != node || handle->follows || handle->content == nullptr) continue;

@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -137,11 +138,10 @@ struct OpenInode {
   ContentRef current F3_GUARDED_BY(mutex);
   std::unordered_map<HandleId, HandleRef> handles F3_GUARDED_BY(mutex);
   KernelModes modes F3_GUARDED_BY(mutex);
-  // What the kernel's inodes go on to show as the length while their pages of replaced content are
-  // being dropped, by node id, and how many such drops are under way. The kernel has filled the
-  // last page with zeros: with a longer length it would show them.
-  std::map<uint64_t, uint64_t> shown_sizes F3_GUARDED_BY(mutex);
-  int dropping F3_GUARDED_BY(mutex) = 0;
+  // What the kernel's inodes go on to show as the length while pages are being dropped, the least
+  // of what each drop that is under way has for a node id. The kernel has filled the last page with
+  // zeros: with a longer length it would show them.
+  std::list<std::map<uint64_t, uint64_t>> shown_sizes F3_GUARDED_BY(mutex);
   int writers F3_GUARDED_BY(mutex) = 0;  // handles that write
 
   // This node is where the file is written: current->object may change. From the first writer

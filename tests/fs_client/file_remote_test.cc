@@ -292,5 +292,29 @@ TEST(FileRemoteCoherence, ALengthGrowsOnlyWhenThePagesBeforeItAreGone) {
   EXPECT_OK(world.n(2)->Close(tail));
 }
 
+TEST(FileRemoteCoherence, AtTheHomeALengthGrowsOnlyWhenThePagesBeforeItAreGone) {
+  World world(2, /*passthrough=*/false);
+  SimFileRef log = Must(world.n(1)->Create("log", O_WRONLY));
+  EXPECT_OK(world.n(1)->Write(log, 0, "one"));
+  EXPECT_OK(world.n(1)->Close(log));
+  SimFileRef tail = Must(world.n(1)->Open(log->ino, O_RDONLY));
+  EXPECT_EQ(*world.n(1)->Read(tail, 0, 100), "one");
+  const auto older = [&] {
+    return world.node(1)->files()->OlderSize(world.Attr(log->ino), tail->node_id);
+  };
+  log = Must(world.n(2)->Open(log->ino, O_WRONLY | O_APPEND));
+  std::vector<std::optional<uint64_t>> meanwhile;
+  world.n(1)->before_invalidation = [&] { meanwhile.push_back(older()); };
+  EXPECT_OK(world.n(2)->Write(log, 0, "two"));
+  ASSERT_FALSE(meanwhile.empty());
+  EXPECT_EQ(meanwhile.front(), 3u);
+  EXPECT_EQ(older(), std::nullopt);
+  EXPECT_EQ(world.n(1)->Stat(log->ino)->size(), 6u);
+  EXPECT_EQ(*world.n(1)->Read(tail, 0, 100), "onetwo");
+  world.n(1)->before_invalidation = nullptr;
+  EXPECT_OK(world.n(2)->Close(log));
+  EXPECT_OK(world.n(1)->Close(tail));
+}
+
 }  // namespace
 }  // namespace f3::fs::test
