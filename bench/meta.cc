@@ -1,11 +1,14 @@
-// meta: small files by one thread: create + write 4 KiB + close, stat, unlink; and what each costs
-// in calls from the kernel to the agent.
+// meta: small files by one thread: create + write 4 KiB + close, stat, readdir, unlink; and what
+// each costs in calls from the kernel to the agent.
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <filesystem>
+#include <iterator>
 
 #include "bench/bench.h"
 #include "common/unique_fd.h"
@@ -13,9 +16,12 @@
 namespace f3::bench {
 namespace {
 
-struct Rates {
-  double create = 0, stat = 0, unlink = 0;
-};
+// What is done to each file, in this order.
+constexpr const char* kSteps[] = {"create + write 4 KiB + close", "stat", "readdir, per entry",
+                                  "unlink"};
+constexpr size_t kStepCount = std::size(kSteps);
+using Rates = std::array<double, kStepCount>;  // per second
+constexpr int kListings = 10;                  // of the whole directory
 
 // The agent's counts of FUSE requests by name.
 std::map<std::string, uint64_t> Upcalls(const Options& options) {
@@ -38,46 +44,63 @@ void AddDifference(const std::map<std::string, uint64_t>& before,
   }
 }
 
+Status Create(const std::string& path, const std::vector<char>& content) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0644));
+  if (!fd.valid()) return Status::FromErrno(errno, "create " + path);
+  const ssize_t written = ::write(fd.get(), content.data(), content.size());
+  if (::close(fd.Release()) != 0 || written != static_cast<ssize_t>(content.size())) {
+    return Status::FromErrno(errno, "write " + path);
+  }
+  return Status();
+}
+
+Status List(const std::string& dir, int files) {
+  for (int listing = 0; listing < kListings; ++listing) {
+    DIR* stream = ::opendir(dir.c_str());
+    if (stream == nullptr) return Status::FromErrno(errno, "list " + dir);
+    int seen = 0;
+    while (::readdir(stream) != nullptr) ++seen;
+    ::closedir(stream);
+    if (seen != files + 2) return Status::Corruption(dir + " has not the files that were made");
+  }
+  return Status();
+}
+
 Result<Rates> Run(const Options& options, const std::string& dir, int files,
                   nlohmann::json* upcalls) {
-  std::vector<char> content(4096, 'm');
-  auto name = [&](int i) { return dir + "/f" + std::to_string(i); };
-  Rates rates;
-  auto count = [&](const char* step, const std::function<Status()>& body) -> Result<double> {
+  const std::vector<char> content(4096, 'm');
+  const auto for_all = [&](const std::function<Status(const std::string&)>& body) -> Status {
+    for (int i = 0; i < files; ++i) F3_RETURN_IF_ERROR(body(dir + "/f" + std::to_string(i)));
+    return Status();
+  };
+  const std::function<Status()> bodies[kStepCount] = {
+      [&] { return for_all([&](const std::string& path) { return Create(path, content); }); },
+      [&] {
+        return for_all([](const std::string& path) {
+          struct stat attributes;
+          if (::stat(path.c_str(), &attributes) == 0) return Status();
+          return Status::FromErrno(errno, "stat " + path);
+        });
+      },
+      [&] { return List(dir, files); },
+      [&] {
+        return for_all([](const std::string& path) {
+          if (::unlink(path.c_str()) == 0) return Status();
+          return Status::FromErrno(errno, "unlink " + path);
+        });
+      },
+  };
+  Rates rates{};
+  for (size_t step = 0; step < kStepCount; ++step) {
+    const int operations = step == 2 ? files * kListings : files;
     std::map<std::string, uint64_t> before;
     if (upcalls != nullptr) before = Upcalls(options);
-    F3_ASSIGN_OR_RETURN(double seconds, Time(body));
-    if (upcalls != nullptr) AddDifference(before, Upcalls(options), files, &(*upcalls)[step]);
-    return files / seconds;
-  };
-  F3_ASSIGN_OR_RETURN(rates.create, count("create", [&]() -> Status {
-                        for (int i = 0; i < files; ++i) {
-                          int fd = ::open(name(i).c_str(), O_WRONLY | O_CREAT | O_EXCL, 0644);
-                          if (fd < 0) return Status::FromErrno(errno, "create " + name(i));
-                          bool wrote = ::write(fd, content.data(), content.size()) == 4096;
-                          if (::close(fd) != 0 || !wrote) {
-                            return Status::FromErrno(errno, "write " + name(i));
-                          }
-                        }
-                        return Status();
-                      }));
-  F3_ASSIGN_OR_RETURN(rates.stat, count("stat", [&]() -> Status {
-                        struct stat attributes;
-                        for (int i = 0; i < files; ++i) {
-                          if (::stat(name(i).c_str(), &attributes) != 0) {
-                            return Status::FromErrno(errno, "stat " + name(i));
-                          }
-                        }
-                        return Status();
-                      }));
-  F3_ASSIGN_OR_RETURN(rates.unlink, count("unlink", [&]() -> Status {
-                        for (int i = 0; i < files; ++i) {
-                          if (::unlink(name(i).c_str()) != 0) {
-                            return Status::FromErrno(errno, "unlink " + name(i));
-                          }
-                        }
-                        return Status();
-                      }));
+    F3_ASSIGN_OR_RETURN(double seconds, Time(bodies[step]));
+    if (upcalls != nullptr) {
+      AddDifference(before, Upcalls(options), operations, &(*upcalls)[kSteps[step]]);
+    }
+    rates[step] = operations / seconds;
+  }
   return rates;
 }
 
@@ -95,7 +118,7 @@ Result<Report> RunMeta(const Options& options) {
   }
   Report report{"meta", {}, {{"files", kFiles}, {"runs", runs}}};
   for (const auto& [label, dir] : others) {
-    for (const char* what : {"create + write 4 KiB + close", "stat", "unlink"}) {
+    for (const char* what : kSteps) {
       report.measurements.push_back({what, "ops/s", label, {}, {}, false, 0});
     }
   }
@@ -119,12 +142,10 @@ Result<Report> RunMeta(const Options& options) {
         break;
       }
       if (run == 0) continue;
-      const double values[3][2] = {{rates->create, theirs->create},
-                                   {rates->stat, theirs->stat},
-                                   {rates->unlink, theirs->unlink}};
-      for (size_t step = 0; step < 3; ++step) {
-        report.measurements[i * 3 + step].f3.push_back(values[step][0]);
-        report.measurements[i * 3 + step].other.push_back(values[step][1]);
+      for (size_t step = 0; step < kStepCount; ++step) {
+        Measurement& m = report.measurements[i * kStepCount + step];
+        m.f3.push_back((*rates)[step]);
+        m.other.push_back((*theirs)[step]);
       }
     }
   }

@@ -112,7 +112,7 @@ void Print(const bench::Report& report) {
     for (const auto& [name, count] : counts.items()) {
       line += "  " + name + " " + Short(count.get<double>());
     }
-    std::printf("  %-8s%s\n", step.c_str(), line.empty() ? "  none" : line.c_str());
+    std::printf("  %-28s%s\n", step.c_str(), line.empty() ? "  none" : line.c_str());
   }
 }
 
@@ -224,7 +224,7 @@ void AddBench(CLI::App* app, int* exit_code) {
               bench::RunSeq},
         Entry{"rand", "4 KiB random read and write at the home, against the tier's directory",
               bench::RunRand},
-        Entry{"meta", "Create, stat and unlink small files, against the tier's directory",
+        Entry{"meta", "Create, stat, list and unlink small files, against the tier's directory",
               bench::RunMeta},
         Entry{"pull", "First read of a file on another node, against iperf3", bench::RunPull},
         Entry{"follow", "A reader on another node that follows a writer", bench::RunFollow},
