@@ -131,6 +131,7 @@ Status GatewayProcess::Launch(const Options& options, const std::vector<std::str
   spawn.argv.insert(spawn.argv.end(), flags.begin(), flags.end());
   spawn.log_file = dir_ + "/log";
   spawn.new_session = false;  // so that Ctrl-C stops it as well
+  spawn.ends_with_parent = true;
   F3_ASSIGN_OR_RETURN(pid_, cli::Spawn(spawn));
   return Status();
 }

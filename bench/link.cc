@@ -43,6 +43,7 @@ Result<double> Iperf(const cli::ClusterLayout& layout, uint64_t bytes, int run) 
   server.argv = {"iperf3", "-s", "-1", "-B", receiver.address, "-p", port};
   server.log_file = "/dev/null";
   server.netns = receiver.netns;
+  server.ends_with_parent = true;
   F3_ASSIGN_OR_RETURN(pid_t pid, cli::Spawn(server));
   Status status;
   json sum;
@@ -71,6 +72,7 @@ Result<std::vector<double>> FabricPing(const cli::ClusterLayout& layout, uint64_
   echo.argv = {cli::SelfPath(), "bench", "fabric-echo", first.address};
   echo.log_file = out;
   echo.netns = first.netns;
+  echo.ends_with_parent = true;
   F3_ASSIGN_OR_RETURN(pid_t pid, cli::Spawn(echo));
   Result<std::string> text = std::string();
   for (int i = 0; i < kStartTries; ++i) {

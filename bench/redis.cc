@@ -92,6 +92,7 @@ Result<RedisServer> RedisServer::Start(const std::string& netns, const std::stri
                 dir};
   spawn.log_file = "/dev/null";
   spawn.netns = netns;
+  spawn.ends_with_parent = true;
   F3_ASSIGN_OR_RETURN(server.pid_, cli::Spawn(spawn));
   for (int i = 0; i < 200; ++i) {
     auto client = RedisClient::ConnectUnix(server.path_);

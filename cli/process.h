@@ -34,6 +34,7 @@ struct SpawnOptions {
   std::string pid_file;  // written by the child before it runs; empty: none
   std::string netns;     // name of a network namespace (/run/netns/NAME) to run in; empty: ours
   bool new_session = true;
+  bool ends_with_parent = false;  // SIGTERM when the thread that spawns ends
 };
 // Starts a process; the caller reaps it when it is the parent.
 Result<pid_t> Spawn(const SpawnOptions& options);

@@ -61,16 +61,17 @@ bool BrokerImpl::OnPacket(const ConnectionRef& connection, std::span<const std::
 }
 
 bool BrokerImpl::Reply(const CallRef& call, xdt_reply head, std::string_view text,
-                       std::span<const std::byte> data, int fd) {
+                       const Connection::Data& data, int fd) {
   head.op = call->head.op;
   head.id = call->head.id;
-  return call->session->connection()->Send(EncodeClientReply(head, text, data), fd);
+  const size_t data_bytes = data == nullptr ? 0 : data->size();
+  return call->session->connection()->Send(EncodeClientReply(head, text, data_bytes), data, fd);
 }
 
 void BrokerImpl::Fail(const CallRef& call, const Status& status) {
   ++refused_;
   if (call->local) return call->local(status);
-  call->session->connection()->Send(EncodeClientError(call->head, status), -1);
+  call->session->connection()->Send(EncodeClientError(call->head, status), nullptr, -1);
 }
 
 void BrokerImpl::Later(const CallRef& call, std::function<void()> work) {
@@ -113,7 +114,7 @@ void BrokerImpl::Allocated(const CallRef& call, BufferPool::Share share) {
 }
 
 void BrokerImpl::MakeBuffer(const CallRef& call, BufferPool::Share share) {
-  auto buffer = SharedBuffer::Create(share.bytes());
+  auto buffer = SharedBuffer::Create(call->head.a);
   if (!buffer.ok()) return Fail(call, buffer.status());
   // The descriptor lives until it is sent, whatever becomes of the session.
   UniqueFd fd((*buffer)->CopyFd());
@@ -122,7 +123,7 @@ void BrokerImpl::MakeBuffer(const CallRef& call, BufferPool::Share share) {
   xdt_reply head{};
   head.handle = *handle;
   head.a = call->head.a;
-  if (!Reply(call, head, {}, {}, fd.get())) call->session->Release(*handle);
+  if (!Reply(call, head, {}, nullptr, fd.get())) call->session->Release(*handle);
 }
 
 void BrokerImpl::Put(const CallRef& call) {
@@ -294,8 +295,8 @@ bool BrokerImpl::ReplyContent(const CallRef& call, const ContentRef& content) {
   head.b = content->bytes();
   if (content->is_inline()) {
     head.flags = XDT_FLAG_INLINE;
-    const std::string& bytes = content->inline_bytes();
-    if (!Reply(call, head, {}, std::as_bytes(std::span(bytes.data(), bytes.size())))) return false;
+    // The content is held until it was sent.
+    if (!Reply(call, head, {}, Connection::Data(content, &content->inline_bytes()))) return false;
   } else {
     auto handle = call->session->Add(std::make_shared<View>(content, nullptr));
     if (!handle.ok()) {
@@ -303,7 +304,7 @@ bool BrokerImpl::ReplyContent(const CallRef& call, const ContentRef& content) {
       return false;
     }
     head.handle = *handle;
-    if (!Reply(call, head, {}, {}, content->fd())) return false;
+    if (!Reply(call, head, {}, nullptr, content->fd())) return false;
   }
   ++gets_;
   got_bytes_ += content->bytes();
@@ -321,7 +322,7 @@ void BrokerImpl::ReplyStream(const CallRef& call, const IncomingRef& incoming) {
   head.b = view->available();
   ++gets_;
   got_bytes_ += view->bytes();
-  Reply(call, head, {}, {}, view->fd());
+  Reply(call, head, {}, nullptr, view->fd());
 }
 
 void BrokerImpl::Wait(const CallRef& call) {

@@ -98,7 +98,7 @@ class BrokerImpl : public Broker, public SocketServer::Handler {
   void Stat(const CallRef& call);
 
   bool Reply(const CallRef& call, xdt_reply head, std::string_view text = {},
-             std::span<const std::byte> data = {}, int fd = -1);
+             const Connection::Data& data = nullptr, int fd = -1);
   void Fail(const CallRef& call, const Status& status);
   std::shared_ptr<Sandbox> MakeSandbox(const Scope& scope, uint64_t limit_bytes) const;
   // Half of the pool: who stops in the middle of its work leaves the rest to others.

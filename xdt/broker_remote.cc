@@ -8,7 +8,7 @@ namespace f3::xdt {
 namespace {
 
 // Fewer bytes are copied and summed up sooner than another thread wakes up.
-constexpr uint32_t kAtOnceBytes = 64 << 10;
+constexpr uint32_t kAtOnceBytes = 128 << 10;
 
 }  // namespace
 

@@ -24,15 +24,13 @@ Result<ClientRequest> DecodeClientRequest(std::span<const std::byte> packet) {
   return request;
 }
 
-std::string EncodeClientReply(xdt_reply head, std::string_view text,
-                              std::span<const std::byte> data) {
+std::string EncodeClientReply(xdt_reply head, std::string_view text, size_t data_bytes) {
   text = text.substr(0, XDT_TEXT_BYTES);
   head.magic = XDT_MAGIC;
   head.text_bytes = static_cast<uint32_t>(text.size());
-  head.data_bytes = static_cast<uint32_t>(data.size());
+  head.data_bytes = static_cast<uint32_t>(data_bytes);
   std::string packet(reinterpret_cast<const char*>(&head), sizeof(head));
   packet.append(text);
-  packet.append(reinterpret_cast<const char*>(data.data()), data.size());
   return packet;
 }
 
@@ -41,7 +39,7 @@ std::string EncodeClientError(const xdt_request& request, const Status& status) 
   head.op = request.op;
   head.id = request.id;
   head.code = static_cast<int32_t>(status.code());
-  return EncodeClientReply(head, status.message(), {});
+  return EncodeClientReply(head, status.message(), 0);
 }
 
 }  // namespace f3::xdt

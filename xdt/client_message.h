@@ -23,10 +23,9 @@ struct ClientRequest {
 // BadMessage for anything that libxdt does not send.
 Result<ClientRequest> DecodeClientRequest(std::span<const std::byte> packet);
 
-// A packet of at most XDT_PACKET_BYTES; text that is too long is cut.
-// REQUIRES: data.size() <= XDT_INLINE_BYTES.
-std::string EncodeClientReply(xdt_reply head, std::string_view text,
-                              std::span<const std::byte> data);
+// A packet, but for its `data_bytes` (at most XDT_INLINE_BYTES) of data, which follow. Text that is
+// too long is cut.
+std::string EncodeClientReply(xdt_reply head, std::string_view text, size_t data_bytes);
 // The reply that tells of a failure.
 std::string EncodeClientError(const xdt_request& request, const Status& status);
 

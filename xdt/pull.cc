@@ -173,8 +173,12 @@ void Puller::Pull::Reserve() {
 }
 
 void Puller::Pull::Begin(BufferPool::Share share) {
+  if (OnePiece()) {
+    share_ = std::move(share);
+    if (want_.reference.length > XDT_INLINE_BYTES) MakeTarget();
+    return ReadWhole();
+  }
   auto held = std::make_shared<BufferPool::Share>(std::move(share));
-  if (OnePiece()) return ReadWhole(held);
   // Allocating its pages takes a while.
   const bool submitted = puller_->options_.work->TrySubmit([self = shared_from_this(), held] {
     auto incoming = Incoming::Create(self->want_.reference.length, std::move(*held),
@@ -205,9 +209,23 @@ void Puller::Pull::Begin(BufferPool::Share share) {
   if (!submitted) Finish(Status::Again("the broker has too much to do"));
 }
 
-void Puller::Pull::ReadWhole(const std::shared_ptr<BufferPool::Share>& share) {
-  WithOwner(false, [self = shared_from_this(), share](const Peer& peer) {
-    const auto again = [self, share] { self->ReadWhole(share); };
+void Puller::Pull::MakeTarget() {
+  auto make = [self = shared_from_this()] {
+    auto target = SharedBuffer::Create(self->want_.reference.length);
+    std::function<void()> then;
+    {
+      MutexLock lock(self->mutex_);
+      self->target_ = std::move(target);
+      then = std::exchange(self->with_target_, nullptr);
+    }
+    if (then) then();
+  };
+  if (!puller_->options_.work->TrySubmit(make)) make();
+}
+
+void Puller::Pull::ReadWhole() {
+  WithOwner(false, [self = shared_from_this()](const Peer& peer) {
+    const auto again = [self] { self->ReadWhole(); };
     const uint32_t length = static_cast<uint32_t>(self->want_.reference.length);
     auto allocated = self->puller_->options_.buffers->Allocate(std::max<size_t>(length, 1), 0);
     if (!allocated.ok()) return self->RetryOrEnd(allocated.status(), again);
@@ -216,32 +234,49 @@ void Puller::Pull::ReadWhole(const std::shared_ptr<BufferPool::Share>& share) {
     request.token = self->Token(false);
     request.object = self->want_.reference.object;
     request.length = length;
-    request.done_at_once = length <= XDT_INLINE_BYTES;  // more have to be given memory
+    request.done_at_once = length <= XDT_INLINE_BYTES;
     const int64_t deadline = std::min(self->want_.deadline_micros, self->Now() + kRequestMicros);
-    const auto into = buffer->span().first(length);
-    self->puller_->options_.engine->Read(
-        peer, request, into, deadline,
-        [self, buffer, into, share, again](const Result<ReadResult>& read) {
-          if (!read.ok()) return self->RetryOrEnd(read.status(), again);
-          self->OnWhole(read, into, std::move(*share));
-        });
+    self->puller_->options_.engine->Read(peer, request, buffer->span().first(length), deadline,
+                                         [self, buffer, again](const Result<ReadResult>& read) {
+                                           if (!read.ok())
+                                             return self->RetryOrEnd(read.status(), again);
+                                           self->OnWhole(read, buffer);
+                                         });
   });
 }
 
-void Puller::Pull::OnWhole(const Result<ReadResult>& read, std::span<const std::byte> bytes,
-                           BufferPool::Share share) {
+void Puller::Pull::OnWhole(const Result<ReadResult>& read,
+                           const std::shared_ptr<hwalloc::Buffer>& buffer) {
   if (read->length != want_.reference.length) {
     return Finish(Status::Io("the buffer's node sent fewer bytes than the buffer has"));
   }
   TellOwner(true, false);
+  const std::span<const std::byte> bytes = buffer->span().first(read->length);
   if (bytes.size() <= XDT_INLINE_BYTES) {
     std::string copy(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    return Finish(Got{std::make_shared<Content>(std::move(copy), std::move(share)), nullptr});
+    return Finish(Got{std::make_shared<Content>(std::move(copy), std::move(share_)), nullptr});
   }
-  auto buffer = SharedBuffer::Of(bytes);
-  if (!buffer.ok()) return Finish(buffer.status());
+  {
+    MutexLock lock(mutex_);
+    if (!target_) {
+      with_target_ = [self = shared_from_this(), buffer, bytes] { self->FillTarget(bytes); };
+      return;
+    }
+  }
+  FillTarget(bytes);
+}
+
+void Puller::Pull::FillTarget(std::span<const std::byte> bytes) {
+  Result<std::unique_ptr<SharedBuffer>> target = Status::Internal("a pull without a buffer");
+  {
+    MutexLock lock(mutex_);
+    target = std::move(*target_);
+  }
+  if (!target.ok()) return Finish(target.status());
+  Status filled = (*target)->Fill(bytes);
+  if (!filled.ok()) return Finish(filled);
   Finish(
-      Got{std::make_shared<Content>(std::move(*buffer), bytes.size(), std::move(share)), nullptr});
+      Got{std::make_shared<Content>(std::move(*target), bytes.size(), std::move(share_)), nullptr});
 }
 
 void Puller::Pull::Pump() {

@@ -38,9 +38,11 @@ class Puller::Pull : public std::enable_shared_from_this<Puller::Pull> {
   void Follow(const IncomingRef& joined);
   void Reserve();
   void Begin(BufferPool::Share share);
-  void ReadWhole(const std::shared_ptr<BufferPool::Share>& share);
-  void OnWhole(const Result<ReadResult>& read, std::span<const std::byte> bytes,
-               BufferPool::Share share);
+  // One piece: more bytes than a message holds get their buffer while they are under way.
+  void MakeTarget();
+  void ReadWhole();
+  void OnWhole(const Result<ReadResult>& read, const std::shared_ptr<hwalloc::Buffer>& buffer);
+  void FillTarget(std::span<const std::byte> bytes);
 
   // Starts pieces while the window and the buffers allow.
   void Pump();
@@ -59,7 +61,10 @@ class Puller::Pull : public std::enable_shared_from_this<Puller::Pull> {
   const Want want_;
   PullId id_{};
 
-  Mutex mutex_;  // leaf
+  BufferPool::Share share_;  // of one piece; set before the request. Goes after the target
+  Mutex mutex_;              // leaf
+  std::optional<Result<std::unique_ptr<SharedBuffer>>> target_ F3_GUARDED_BY(mutex_);
+  std::function<void()> with_target_ F3_GUARDED_BY(mutex_);  // waits for it
   Done done_ F3_GUARDED_BY(mutex_);
   NodeId holder_ F3_GUARDED_BY(mutex_) = 0;  // 0: the owner
   IncomingRef incoming_;                     // set before the first piece

@@ -13,8 +13,8 @@ namespace {
 
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kHugePage = 2ull << 20;
-// Below this, gathering huge pages takes longer than they save.
-constexpr uint64_t kHugeFrom = 8ull << 20;
+// So much of a huge page is worth a whole one: making and freeing small pages takes more time.
+constexpr uint64_t kHugeRest = 896ull << 10;
 constexpr int kMadviseCollapse = 25;  // Linux 6.1; not in the headers of Debian 12
 
 Status NoMemory() { return Status::NoMemory("this machine has no memory left for a buffer"); }
@@ -46,8 +46,8 @@ void* MapAligned(int fd, uint64_t bytes) {
 // (MADV_COLLAPSE asks nobody): allocating, mapping, sealing and freeing take a small part of the
 // time then. What it cannot is left to fallocate. True when it could.
 bool AllocateHugePages(int fd, uint64_t bytes) {
-  if (bytes < kHugeFrom || ::ftruncate(fd, static_cast<off_t>(bytes)) != 0) return false;
-  const uint64_t whole = bytes & ~(kHugePage - 1);
+  const uint64_t whole = SharedBuffer::MemoryOf(bytes) & ~(kHugePage - 1);
+  if (whole == 0 || ::ftruncate(fd, static_cast<off_t>(bytes)) != 0) return false;
   // The kernel gathers what is there; of nothing it makes nothing.
   for (uint64_t at = 0; at < whole; at += kHugePage) {
     if (::fallocate(fd, 0, static_cast<off_t>(at), 1) != 0) return false;
@@ -62,9 +62,10 @@ bool AllocateHugePages(int fd, uint64_t bytes) {
 }  // namespace
 
 uint64_t SharedBuffer::MemoryOf(uint64_t bytes) {
-  const uint64_t last = bytes % kPageBytes;
-  if (last == 0 || bytes > UINT64_MAX - kPageBytes) return bytes;
-  return bytes - last + kPageBytes;
+  const uint64_t page = bytes % kHugePage >= kHugeRest ? kHugePage : kPageBytes;
+  const uint64_t last = bytes % page;
+  if (last == 0 || bytes > UINT64_MAX - page) return bytes;
+  return bytes - last + page;
 }
 
 Result<std::unique_ptr<SharedBuffer>> SharedBuffer::Create(uint64_t bytes) {
@@ -81,23 +82,6 @@ Result<std::unique_ptr<SharedBuffer>> SharedBuffer::Create(uint64_t bytes) {
   return std::unique_ptr<SharedBuffer>(new SharedBuffer(std::move(fd), bytes, huge_pages));
 }
 
-Result<std::unique_ptr<SharedBuffer>> SharedBuffer::Of(std::span<const std::byte> bytes) {
-  UniqueFd fd(::memfd_create("f3-xdt", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd.valid()) return Status::FromErrno(errno, "make a shared buffer");
-  // Writing allocates, without the zeros and the page faults of a mapping.
-  for (size_t done = 0; done < bytes.size();) {
-    const ssize_t n = ::write(fd.get(), bytes.data() + done, bytes.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && (errno == ENOSPC || errno == ENOMEM)) return NoMemory();
-    if (n < 0) return Status::FromErrno(errno, "write a shared buffer");
-    done += static_cast<size_t>(n);
-  }
-  if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE) != 0) {
-    return Status::FromErrno(errno, "seal a shared buffer");
-  }
-  return std::unique_ptr<SharedBuffer>(new SharedBuffer(std::move(fd), bytes.size(), false));
-}
-
 SharedBuffer::~SharedBuffer() {
   if (mapping_ != nullptr) ::munmap(mapping_, bytes_);
 }
@@ -110,6 +94,18 @@ Status SharedBuffer::Seal() {
     return Status::Busy("the buffer is still mapped for writing, for example in a forked process");
   }
   return Status::FromErrno(errno, "seal a shared buffer");
+}
+
+Status SharedBuffer::Fill(std::span<const std::byte> bytes) {
+  off_t at = 0;
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(fd_.get(), bytes.data(), bytes.size(), at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Status::FromErrno(errno, "write a shared buffer");
+    bytes = bytes.subspan(static_cast<size_t>(n));
+    at += n;
+  }
+  return Seal();
 }
 
 Result<std::span<std::byte>> SharedBuffer::StartFilling() {

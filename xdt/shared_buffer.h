@@ -20,12 +20,11 @@ namespace f3::xdt {
 
 class SharedBuffer {
  public:
-  // What a buffer of so many bytes takes: whole pages.
+  // What a buffer of so many bytes takes: whole pages, and whole huge pages where it has at least
+  // 896 KiB of one, even if the system has small ones only.
   static uint64_t MemoryOf(uint64_t bytes);
   // REQUIRES: bytes > 0. NoMemory when there is none; else the system's error.
   static Result<std::unique_ptr<SharedBuffer>> Create(uint64_t bytes);
-  // A sealed one with these bytes, at least one.
-  static Result<std::unique_ptr<SharedBuffer>> Of(std::span<const std::byte> bytes);
   ~SharedBuffer();
   SharedBuffer(const SharedBuffer&) = delete;
   SharedBuffer& operator=(const SharedBuffer&) = delete;
@@ -39,6 +38,9 @@ class SharedBuffer {
   bool seals_at_once() const { return bytes_ <= (256u << 10) || huge_pages_; }
   // No more changes, by anybody. Busy while a writable mapping of it exists somewhere.
   Status Seal();
+  // Writes its first bytes, which takes no mapping and its page faults, and seals it.
+  // REQUIRES: bytes.size() <= bytes().
+  Status Fill(std::span<const std::byte> bytes);
   // Maps it for writing by this process; from now on nobody else can map it so or write to it.
   Result<std::span<std::byte>> StartFilling();
   // Ends that and seals it.

@@ -15,12 +15,12 @@
 #include <utility>
 #include <vector>
 
-#include "xdt/libxdt/protocol.h"
-
 namespace f3::xdt {
 namespace {
 
 constexpr size_t kMaxQueued = 256;
+constexpr size_t kSlowBytes = 1 << 20;
+constexpr size_t kMaxQueuedBytes = 16 << 20;
 // Packets taken from one connection before others have their turn.
 constexpr int kPacketsPerTurn = 16;
 
@@ -35,12 +35,13 @@ Result<sockaddr_un> AddressOf(const std::string& path) {
 }
 
 // 1: sent. 0: would wait. -1: the peer is gone.
-int SendPacket(int socket, const std::string& packet, int fd) {
-  iovec part = {const_cast<char*>(packet.data()), packet.size()};
+int SendPacket(int socket, const std::string& packet, const Connection::Data& data, int fd) {
+  iovec parts[2] = {{const_cast<char*>(packet.data()), packet.size()}, {}};
+  if (data != nullptr) parts[1] = {const_cast<char*>(data->data()), data->size()};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> space{};
   msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
+  message.msg_iov = parts;
+  message.msg_iovlen = data == nullptr ? 1 : 2;
   if (fd >= 0) {
     message.msg_control = space.data();
     message.msg_controllen = space.size();
@@ -60,40 +61,49 @@ int SendPacket(int socket, const std::string& packet, int fd) {
 
 }  // namespace
 
-bool Connection::Send(const std::string& packet, int fd) {
+bool Connection::Send(const std::string& packet, const Data& data, int fd) {
   MutexLock lock(mutex_);
   if (over_) return false;
   if (queue_.empty()) {
-    const int sent = SendPacket(fd_.get(), packet, fd);
+    const int sent = SendPacket(fd_.get(), packet, data, fd);
     if (sent == 1) return true;
     if (sent < 0) return false;
   }
-  UniqueFd copy(fd >= 0 ? ::fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1);
-  if (queue_.size() >= kMaxQueued || (fd >= 0 && !copy.valid())) {
+  Queued queued{packet, data, UniqueFd(fd >= 0 ? ::fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1)};
+  queued_bytes_ += queued.bytes();
+  if (queue_.size() >= kMaxQueued || queued_bytes_ > kMaxQueuedBytes ||
+      (fd >= 0 && !queued.fd.valid())) {
     over_ = true;
     ::shutdown(fd_.get(), SHUT_RDWR);  // the server's thread sees it end
     return false;
   }
-  queue_.push_back({packet, std::move(copy)});
-  Arm(true);
+  queue_.push_back(std::move(queued));
+  Arm();
   return true;
 }
 
 bool Connection::Flush() {
   MutexLock lock(mutex_);
   while (!queue_.empty()) {
-    const int sent = SendPacket(fd_.get(), queue_.front().packet, queue_.front().fd.get());
+    const Queued& next = queue_.front();
+    const int sent = SendPacket(fd_.get(), next.packet, next.data, next.fd.get());
     if (sent < 0) return false;
-    if (sent == 0) return true;
+    if (sent == 0) break;
+    queued_bytes_ -= next.bytes();
     queue_.pop_front();
   }
-  Arm(false);
+  Arm();
   return true;
 }
 
-void Connection::Arm(bool writing) {
+bool Connection::slow() {
+  MutexLock lock(mutex_);
+  return queued_bytes_ > kSlowBytes;
+}
+
+void Connection::Arm() {
   epoll_event event{};
-  event.events = EPOLLIN | (writing ? EPOLLOUT : 0u);
+  event.events = (queued_bytes_ > kSlowBytes ? 0u : EPOLLIN) | (queue_.empty() ? 0u : EPOLLOUT);
   event.data.u64 = id_;
   ::epoll_ctl(epoll_, EPOLL_CTL_MOD, fd_.get(), &event);
 }
@@ -102,6 +112,7 @@ void Connection::Shut() {
   MutexLock lock(mutex_);
   over_ = true;
   queue_.clear();
+  queued_bytes_ = 0;
   ::shutdown(fd_.get(), SHUT_RDWR);
 }
 
@@ -116,6 +127,7 @@ Status SocketServer::Start() {
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) != 0) {
     return Status::FromErrno(errno, "start the XDT sockets");
   }
+  packet_.resize(kPacketRoom);
   thread_ = std::thread([this] { Run(); });
   ::pthread_setname_np(thread_.native_handle(), "f3-xdt");
   return Status();
@@ -225,6 +237,8 @@ void SocketServer::Accept(uint64_t id) {
     event.events = EPOLLIN;
     event.data.u64 = next_id_;
     const int raw = fd.get();
+    const int room = 3 * XDT_PACKET_BYTES;  // as libxdt
+    ::setsockopt(raw, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
     connection =
         std::make_shared<Connection>(std::move(fd), next_id_++, at->second.owner, epoll_.get());
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, raw, &event) != 0) return;
@@ -242,22 +256,21 @@ void SocketServer::Receive(uint64_t id, uint32_t events) {
     if (at == connections_.end()) return;
     connection = at->second;
   }
-  bool good = true;
-  if ((events & EPOLLOUT) != 0) good = connection->Flush();
+  // Whoever hangs up and has not read its replies is not asked what else it wanted.
+  bool good = (events & (EPOLLHUP | EPOLLERR)) == 0 || !connection->slow();
+  if (good && (events & EPOLLOUT) != 0) good = connection->Flush();
   if (good && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) good = ReadPackets(connection);
   if (!good) End(id);
 }
 
 bool SocketServer::ReadPackets(const ConnectionRef& connection) {
-  // One byte more than a packet may have, so that a longer one is seen to be.
-  static thread_local std::array<std::byte, XDT_PACKET_BYTES + 1> buffer;
-  for (int i = 0; i < kPacketsPerTurn; ++i) {
+  for (int i = 0; i < kPacketsPerTurn && !connection->slow(); ++i) {
     // No room for descriptors: the kernel drops any that are sent.
-    const ssize_t n = ::recv(connection->fd_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    const ssize_t n = ::recv(connection->fd_.get(), packet_.data(), packet_.size(), MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno == EAGAIN;
     if (n == 0) return false;
-    if (!handler_->OnPacket(connection, std::span(buffer).first(static_cast<size_t>(n)))) {
+    if (!handler_->OnPacket(connection, std::span(packet_).first(static_cast<size_t>(n)))) {
       return false;
     }
   }

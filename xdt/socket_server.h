@@ -2,8 +2,9 @@
 //
 // One thread polls every socket and connection. Packets are handed to the Handler on that thread;
 // replies may be sent from any thread and never wait: those that a connection does not take at once
-// are queued, a bounded number, after which the connection is closed. Whatever a peer sends, only
-// its own connection suffers. Thread-safe.
+// are queued. While much is queued, no more requests of it are taken; a connection for which too
+// much is queued all the same, because many had been under way, is closed. Whatever a peer sends,
+// only its own connection suffers. Thread-safe.
 #ifndef F3_XDT_SOCKET_SERVER_H_
 #define F3_XDT_SOCKET_SERVER_H_
 
@@ -17,10 +18,12 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "common/mutex.h"
 #include "common/status.h"
 #include "common/unique_fd.h"
+#include "xdt/libxdt/protocol.h"
 
 namespace f3::xdt {
 
@@ -37,19 +40,24 @@ class Connection {
 
   uint64_t id() const { return id_; }
   SocketOwner* owner() const { return owner_.get(); }
-  // Sends one packet and, when it is not -1, a copy of a descriptor. False when it cannot arrive:
-  // the connection is over.
-  bool Send(const std::string& packet, int fd);
+  // Sends one packet, `packet` and then `data` unless it is null, and, when it is not -1, a copy of
+  // a descriptor. False when it cannot arrive: the connection is over.
+  using Data = std::shared_ptr<const std::string>;
+  bool Send(const std::string& packet, const Data& data, int fd);
 
  private:
   friend class SocketServer;
   struct Queued {
     std::string packet;
+    Data data;
     UniqueFd fd;
+    size_t bytes() const { return packet.size() + (data == nullptr ? 0 : data->size()); }
   };
   // Sends what is queued. False when the connection is over.
   bool Flush();
-  void Arm(bool writing) F3_REQUIRES(mutex_);
+  // So much is queued that no more requests are taken until some of it was sent.
+  bool slow();
+  void Arm() F3_REQUIRES(mutex_);
   void Shut();
 
   const UniqueFd fd_;
@@ -59,6 +67,7 @@ class Connection {
   Mutex mutex_;  // leaf
   bool over_ F3_GUARDED_BY(mutex_) = false;
   std::deque<Queued> queue_ F3_GUARDED_BY(mutex_);
+  size_t queued_bytes_ F3_GUARDED_BY(mutex_) = 0;
 };
 using ConnectionRef = std::shared_ptr<Connection>;
 
@@ -103,12 +112,14 @@ class SocketServer {
   void Receive(uint64_t id, uint32_t events);
   void End(uint64_t id);
   bool ReadPackets(const ConnectionRef& connection);
+  static constexpr size_t kPacketRoom = XDT_PACKET_BYTES + 1;  // a longer one is seen to be
 
   Handler* const handler_;
   UniqueFd epoll_;
   UniqueFd wake_;
   UniqueFd spare_;  // given up to refuse a connection when there are no descriptors left
   std::atomic<bool> stopping_{false};
+  std::vector<std::byte> packet_;  // the thread's
   std::thread thread_;
 
   Mutex mutex_;  // leaf; sockets and connections by epoll's number

@@ -23,6 +23,22 @@
 namespace f3::xdt {
 namespace {
 
+// A connection to a broker without libxdt.
+class Connected {
+ public:
+  explicit Connected(const std::string& path)
+      : fd_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path.c_str(), sizeof(address.sun_path) - 1);
+    EXPECT_EQ(::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  }
+  int fd() const { return fd_.get(); }
+
+ private:
+  UniqueFd fd_;
+};
+
 TEST_F(BrokerTest, WhatWasPutIsGot) {
   BrokerNode node(1, &directory_, dir_.path());
   Client client = node.Client();
@@ -46,7 +62,7 @@ TEST_F(BrokerTest, ABufferIsHandedOverWithoutACopy) {
   EXPECT_EQ(view.size(), 2 * kMiB);
   EXPECT_EQ(view.text(), std::string(2 * kMiB, 'x'));
   // Not more than was allocated, whoever has it mapped.
-  EXPECT_EQ(node.broker->used_bytes(), 3 * kMiB);
+  EXPECT_EQ(node.broker->used_bytes(), SharedBuffer::MemoryOf(3 * kMiB));
 }
 
 TEST_F(BrokerTest, TheAllowanceIsKept) {
@@ -204,7 +220,8 @@ TEST_F(BrokerTest, ASenderThatDiesLeavesWhatItPutAndNothingElse) {
   char text[512] = {};
   ASSERT_GT(::read(out[0], text, sizeof(text) - 1), 0);
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
-  EXPECT_TRUE(Eventually([&] { return node.broker->used_bytes() == kMiB; }));
+  EXPECT_TRUE(
+      Eventually([&] { return node.broker->used_bytes() == SharedBuffer::MemoryOf(kMiB); }));
   Client client = node.Client();
   EXPECT_EQ(client.Get(text).text(), Pattern(kMiB));
   EXPECT_TRUE(Eventually([&] { return node.broker->used_bytes() == 0; }));
@@ -364,17 +381,52 @@ TEST_F(BrokerTest, AReaderThatNeverReleasesHoldsHalfOfThePoolAtMost) {
   EXPECT_EQ(slow.Get(more).size(), 2 * kMiB);
 }
 
+// A function that asks on and on and reads nothing: its requests stay where they are, and with them
+// what they would cost. When it reads, it gets all.
+TEST_F(BrokerTest, WhoReadsNoRepliesIsAskedToWait) {
+  BrokerNode node(1, &directory_, dir_.path());
+  Client client = node.Client();
+  const std::string value = Pattern(XDT_INLINE_BYTES);
+  const std::string reference = client.Put(value, Times(XDT_UNLIMITED));
+  constexpr int kGets = 200;  // 25 MiB
+  Connected socket(node.socket);
+  xdt_request head{};
+  head.magic = XDT_MAGIC;
+  head.op = XDT_OP_GET;
+  head.text_bytes = static_cast<uint32_t>(reference.size());
+  int sent = 0, received = 0;
+  std::vector<char> packet(XDT_PACKET_BYTES);
+  while (received < kGets) {
+    while (sent < kGets) {
+      head.id = static_cast<uint64_t>(sent) + 1;
+      std::string request(reinterpret_cast<const char*>(&head), sizeof(head));
+      request += reference;
+      if (::send(socket.fd(), request.data(), request.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+        ASSERT_EQ(errno, EAGAIN);
+        break;
+      }
+      ++sent;
+    }
+    if (received == 0) {
+      EXPECT_LT(sent, kGets) << "nothing keeps it from asking for more";
+      EXPECT_EQ(client.Get(reference).text(), value);  // others go on
+    }
+    const ssize_t n = ::recv(socket.fd(), packet.data(), packet.size(), 0);
+    xdt_reply reply{};
+    ASSERT_EQ(n, static_cast<ssize_t>(sizeof(reply) + value.size()));
+    std::memcpy(&reply, packet.data(), sizeof(reply));
+    EXPECT_EQ(reply.id, static_cast<uint64_t>(++received));
+    ASSERT_EQ(std::memcmp(packet.data() + sizeof(reply), value.data(), value.size()), 0);
+  }
+}
+
 TEST_F(BrokerTest, GarbageHurtsItsSenderAlone) {
   BrokerNode node(1, &directory_, dir_.path());
   Client client = node.Client();
   const std::string reference = client.Put("v");
   std::mt19937 random(7);
   for (int i = 0; i < 300; ++i) {
-    const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strncpy(address.sun_path, node.socket.c_str(), sizeof(address.sun_path) - 1);
-    ASSERT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    Connected socket(node.socket);
     xdt_request head{};
     head.magic = XDT_MAGIC;
     head.op = static_cast<uint16_t>(random() % 12);
@@ -383,8 +435,7 @@ TEST_F(BrokerTest, GarbageHurtsItsSenderAlone) {
     for (int j = 0; j < 3 && !packet.empty(); ++j) {
       packet[random() % packet.size()] = static_cast<char>(random());
     }
-    ::send(fd, packet.data(), packet.size(), MSG_NOSIGNAL);
-    ::close(fd);
+    ::send(socket.fd(), packet.data(), packet.size(), MSG_NOSIGNAL);
   }
   EXPECT_EQ(client.Get(reference).text(), "v");
   EXPECT_TRUE(Eventually([&] { return node.broker->counters().connections == 1; }));

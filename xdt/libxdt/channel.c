@@ -52,6 +52,8 @@ int xdt_connect(const char* path, int* out) {
   /* A broker that was stopped takes no more connections once its backlog is full. */
   struct timeval patience = {1, 0};
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+  const int room = 3 * XDT_PACKET_BYTES; /* the kernel gives less where net.core.wmem_max is less */
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
   int result;
   do {
     result = connect(fd, (struct sockaddr*)&address, sizeof(address));
@@ -88,6 +90,9 @@ int xdt_send(int fd, struct xdt_request* head, const char* text, const void* dat
   message.msg_iovlen = 3;
   while (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
     if (errno == EINTR) continue;
+    if (errno == EMSGSIZE) {
+      return xdt_fail(XDT_INVALID, "a message does not fit; net.core.wmem_max is too small");
+    }
     if (errno != EAGAIN) return xdt_fail(XDT_UNAVAILABLE, "the broker is gone");
     const int code = wait_writable(fd, deadline_us);
     if (code != 0) return code;
@@ -114,43 +119,53 @@ static int wait_readable(int fd, int64_t deadline_us) {
   return 0;
 }
 
-int xdt_receive(int fd, int64_t deadline_us, struct xdt_answer* answer) {
-  char packet[XDT_PACKET_BYTES];
+/* Bytes of the packet that is there; 0 at the connection's end. -1: errno. */
+static ssize_t next_packet(int fd) {
+  ssize_t n;
+  do {
+    n = recv(fd, NULL, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+  } while (n < 0 && errno == EINTR);
+  return n;
+}
+
+static ssize_t take_packet(int fd, struct xdt_answer* answer, size_t rest) {
   union {
     char space[CMSG_SPACE(sizeof(int))];
     struct cmsghdr align;
   } control;
-  ssize_t n;
+  struct iovec parts[2] = {{&answer->head, sizeof(answer->head)}, {answer->bytes, rest}};
   struct msghdr message;
-  for (;;) {
-    struct iovec part = {packet, sizeof(packet)};
-    memset(&message, 0, sizeof(message));
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.space;
-    message.msg_controllen = sizeof(control.space);
+  memset(&message, 0, sizeof(message));
+  message.msg_iov = parts;
+  message.msg_iovlen = 2;
+  message.msg_control = control.space;
+  message.msg_controllen = sizeof(control.space);
+  ssize_t n;
+  do {
     n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    if (n >= 0) break;
-    if (errno == EINTR) continue;
+  } while (n < 0 && errno == EINTR);
+  if (n >= 0) answer->fd = take_fd(&message);
+  return n;
+}
+
+int xdt_receive(int fd, int64_t deadline_us, struct xdt_answer* answer) {
+  ssize_t n;
+  answer->fd = -1;
+  answer->bytes = NULL;
+  while ((n = next_packet(fd)) < 0) {
     if (errno != EAGAIN) return xdt_fail(XDT_UNAVAILABLE, "the broker is gone");
     const int code = wait_readable(fd, deadline_us);
     if (code != 0) return code;
   }
-  answer->fd = take_fd(&message);
-  answer->bytes = NULL;
   const size_t rest = (size_t)n < sizeof(answer->head) ? 0 : (size_t)n - sizeof(answer->head);
-  if ((size_t)n >= sizeof(answer->head)) memcpy(&answer->head, packet, sizeof(answer->head));
-  if ((size_t)n < sizeof(answer->head) || answer->head.magic != XDT_MAGIC ||
+  answer->bytes = malloc(rest + 1);
+  if (answer->bytes == NULL) return xdt_fail(XDT_NO_MEMORY, "no memory for a reply");
+  n = take_packet(fd, answer, rest);
+  if (n != (ssize_t)(sizeof(answer->head) + rest) || answer->head.magic != XDT_MAGIC ||
       (size_t)answer->head.text_bytes + answer->head.data_bytes != rest) {
     xdt_answer_free(answer);
-    return xdt_fail(XDT_UNAVAILABLE, n == 0 ? "the broker is gone" : "the broker speaks oddly");
+    return xdt_fail(XDT_UNAVAILABLE, n <= 0 ? "the broker is gone" : "the broker speaks oddly");
   }
-  answer->bytes = malloc(rest + 1);
-  if (answer->bytes == NULL) {
-    xdt_answer_free(answer);
-    return xdt_fail(XDT_NO_MEMORY, "no memory for a reply");
-  }
-  memcpy(answer->bytes, packet + sizeof(answer->head), rest);
   return 0;
 }
 
@@ -349,9 +364,10 @@ static int start_call(struct xdt_channel* c, struct xdt_request* head, const cha
       if (wanted == 0 && anew++ == 0) continue;
     }
     if (code != XDT_TIMEOUT || xdt_now_us() >= deadline_us) return code;
-    /* The broker is slow to take requests. */
+    /* The broker is slow to take requests. Another thread may close the socket meanwhile. */
+    struct pollfd poll_fd = {c->socket, POLLOUT, 0};
     pthread_mutex_unlock(&c->mutex);
-    poll(NULL, 0, 5);
+    poll(&poll_fd, 1, 5);
     pthread_mutex_lock(&c->mutex);
   }
 }
