@@ -21,6 +21,8 @@ rootfs="$PWD/build/rootfs"
 case "$names" in *faas*|*locality*) scripts/make_rootfs.sh "$rootfs" ;; esac
 
 load=$(cut -d " " -f 1-3 /proc/loadavg)
+commit=$(git rev-parse --short HEAD)
+[ -z "$(git status --porcelain -uno)" ] || commit="$commit and changes"
 f3="$PWD/build/release/bin/f3"
 base=$(mktemp -d /var/tmp/f3-bench-XXXXXX)
 finish() {
@@ -53,7 +55,7 @@ compared, and where the time goes where a target is missed. Ratios are of median
 
 | | |
 |---|---|
-| date, commit | $(date -u +%F), $(git rev-parse --short HEAD)$([ -z "$(git status --porcelain -uno)" ] || echo " and changes") |
+| date, commit | $(date -u +%F), $commit |
 | kernel | $(uname -r) |
 | processor | $(nproc) x $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1) |
 | memory | $(awk '/^MemTotal/ { printf "%.0f GB", $2 / 1e6 }' /proc/meminfo) |
