@@ -171,7 +171,10 @@ void FileManagerImpl::ResolveContent(const OpenTaskRef& task) {
     MutexLock lock(task->inode->mutex);
     if (!task->inode->writing) task->inode->current = task->content;
   }
-  if (!task->writes || (task->request.flags & O_TRUNC) == 0) {
+  // What this open has made is empty. ext4 writes a file that was truncated to the disk when it is
+  // closed, however short it will live.
+  const bool truncates = (task->request.flags & O_TRUNC) != 0 && !task->open.created();
+  if (!task->writes || !truncates) {
     Admit(task);
     return;
   }

@@ -1,7 +1,11 @@
 // What an open is served from and how the kernel is told to treat it.
 #include <gtest/gtest.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 
+#include <filesystem>
+
+#include "common/unique_fd.h"
 #include "tests/fs_client/file_world.h"
 
 namespace f3::fs::test {
@@ -51,6 +55,27 @@ TEST(FileOpen, EphemeralFileAtHomeIsPassthrough) {
   EXPECT_EQ(All(world.n(1), file->ino), "hello");
   EXPECT_EQ(world.Opens(file->ino, true), 0u);
   EXPECT_EQ(world.Opens(file->ino, false), 0u);
+}
+
+// ext4 would write it to the disk at its close.
+TEST(FileOpen, AFileThatAnOpenMakesIsNotTruncated) {
+  World world(1);
+  UniqueFd changes(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  const std::string objects = world.dir() + "/node1/disk/objects";
+  for (const auto& entry : std::filesystem::directory_iterator(objects)) {
+    ASSERT_GE(::inotify_add_watch(changes.get(), entry.path().c_str(), IN_MODIFY), 0);
+  }
+  char events[4096];
+  SimFileRef file = Must(world.n(1)->Create("a", O_WRONLY | O_TRUNC));
+  EXPECT_EQ(::read(changes.get(), events, sizeof(events)), -1);
+  EXPECT_OK(world.n(1)->Write(file, 0, "hello"));
+  EXPECT_OK(world.n(1)->Close(file));
+  EXPECT_GT(::read(changes.get(), events, sizeof(events)), 0);  // this sees what is changed
+  EXPECT_EQ(All(world.n(1), file->ino), "hello");
+  file = Must(world.n(1)->Open(file->ino, O_WRONLY | O_TRUNC));
+  EXPECT_GT(::read(changes.get(), events, sizeof(events)), 0);
+  EXPECT_OK(world.n(1)->Close(file));
+  EXPECT_EQ(All(world.n(1), file->ino), "");
 }
 
 TEST(FileOpen, WithoutPassthroughEverythingGoesThroughTheDaemon) {
