@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "hwalloc/map_shared.h"
+
 namespace f3::hwalloc {
 namespace {
 
@@ -158,12 +160,14 @@ Result<std::unique_ptr<BufferArena>> BufferArena::Create(size_t capacity_bytes) 
     ::close(fd);
     return status;
   }
-  void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  void* base = MapShared(fd, bytes);
   if (base == MAP_FAILED) {
     ::close(fd);
     return Status(Code::kNoMemory,
                   "cannot map " + std::to_string(bytes) + " bytes of buffers: give fewer");
   }
+  // Where the system's setting for shared memory is "advise" or more; elsewhere this does nothing.
+  ::madvise(base, bytes, MADV_HUGEPAGE);
   return std::unique_ptr<BufferArena>(
       new BufferArena(std::make_unique<Impl>(fd, static_cast<std::byte*>(base), bytes)));
 }

@@ -8,39 +8,18 @@
 #include <cstdint>
 #include <utility>
 
+#include "hwalloc/map_shared.h"
+
 namespace f3::xdt {
 namespace {
 
 constexpr uint64_t kPageBytes = 4096;
-constexpr uint64_t kHugePage = 2ull << 20;
+constexpr uint64_t kHugePage = hwalloc::kHugePageBytes;
 // So much of a huge page is worth a whole one: making and freeing small pages takes more time.
 constexpr uint64_t kHugeRest = 896ull << 10;
 constexpr int kMadviseCollapse = 25;  // Linux 6.1; not in the headers of Debian 12
 
 Status NoMemory() { return Status::NoMemory("this machine has no memory left for a buffer"); }
-
-// Where a huge page may be mapped as one. MAP_FAILED as mmap.
-void* MapAligned(int fd, uint64_t bytes) {
-  constexpr int kProtection = PROT_READ | PROT_WRITE;
-  if (bytes < kHugePage) return ::mmap(nullptr, bytes, kProtection, MAP_SHARED, fd, 0);
-  const uint64_t room = bytes + kHugePage;
-  void* reserved =
-      ::mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (reserved == MAP_FAILED) return MAP_FAILED;
-  const auto begin = reinterpret_cast<uintptr_t>(reserved);
-  const uintptr_t at = (begin + kHugePage - 1) & ~(kHugePage - 1);
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const uintptr_t end = (at + bytes + page - 1) & ~(page - 1);
-  void* mapped =
-      ::mmap(reinterpret_cast<void*>(at), bytes, kProtection, MAP_SHARED | MAP_FIXED, fd, 0);
-  if (mapped == MAP_FAILED) {
-    ::munmap(reserved, room);
-    return MAP_FAILED;
-  }
-  if (at > begin) ::munmap(reserved, at - begin);
-  if (begin + room > end) ::munmap(reinterpret_cast<void*>(end), begin + room - end);
-  return mapped;
-}
 
 // Makes what it can of the file of huge pages, whatever the machine's setting for shared memory is
 // (MADV_COLLAPSE asks nobody): allocating, mapping, sealing and freeing take a small part of the
@@ -52,7 +31,7 @@ bool AllocateHugePages(int fd, uint64_t bytes) {
   for (uint64_t at = 0; at < whole; at += kHugePage) {
     if (::fallocate(fd, 0, static_cast<off_t>(at), 1) != 0) return false;
   }
-  void* mapped = MapAligned(fd, whole);
+  void* mapped = hwalloc::MapShared(fd, whole);
   if (mapped == MAP_FAILED) return false;
   const bool all = ::madvise(mapped, whole, kMadviseCollapse) == 0;
   ::munmap(mapped, whole);
@@ -109,7 +88,7 @@ Status SharedBuffer::Fill(std::span<const std::byte> bytes) {
 }
 
 Result<std::span<std::byte>> SharedBuffer::StartFilling() {
-  void* at = MapAligned(fd_.get(), bytes_);
+  void* at = hwalloc::MapShared(fd_.get(), bytes_);
   if (at == MAP_FAILED) return Status::FromErrno(errno, "map a shared buffer");
   mapping_ = at;
   if (::fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_FUTURE_WRITE) != 0) {

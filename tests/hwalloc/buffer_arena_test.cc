@@ -3,10 +3,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <fstream>
+#include <sstream>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "hwalloc/map_shared.h"
 #include "tests/common/status_matchers.h"
 
 namespace f3::hwalloc {
@@ -23,6 +28,29 @@ TEST(BufferArenaTest, RoundsItsCapacityUpToWholeChunks) {
   EXPECT_EQ(arena->region().size(), BufferArena::kMaxBytes);
   EXPECT_EQ(arena->usage().capacity_bytes, BufferArena::kMaxBytes);
   EXPECT_CODE(BufferArena::Create(0), kInvalidArgument);
+}
+
+// The line of /proc/self/smaps with the flags of the mapping at `address`.
+std::string FlagsOf(const void* address) {
+  std::ifstream maps("/proc/self/smaps");
+  std::ostringstream begin;
+  begin << std::hex << reinterpret_cast<uintptr_t>(address) << "-";
+  bool found = false;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.rfind(begin.str(), 0) == 0) found = true;
+    if (found && line.rfind("VmFlags:", 0) == 0) return line + " ";
+  }
+  return "";
+}
+
+TEST(BufferArenaTest, AsksForHugePagesWhereTheyFit) {
+  auto arena = NewArena(3 * BufferArena::kMaxBytes);
+  const std::byte* base = arena->region().data();
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(base) % kHugePageBytes, 0u);
+  if (!std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled").good()) {
+    GTEST_SKIP() << "this kernel has no huge pages";
+  }
+  EXPECT_NE(FlagsOf(base).find(" hg "), std::string::npos) << FlagsOf(base);
 }
 
 TEST(BufferArenaTest, RefusesSizesThatNoClassHolds) {
