@@ -83,7 +83,8 @@ class Life(unittest.TestCase):
             return (value >> 20 & 0xffffff) % 256
 
         with Cluster(nodes=1, start=False) as a, Cluster(nodes=1, start=False) as b:
-            b.dir = next(path for path in (b.dir.with_name(f"c{i}") for i in range(10_000))
+            # What follows the number spreads it over the hash.
+            b.dir = next(path for path in (b.dir.with_name(f"c{i}-of-two") for i in range(10_000))
                          if first_choice(path) == first_choice(a.dir))
             with concurrent.futures.ThreadPoolExecutor() as pool:
                 for started in [pool.submit(a.up), pool.submit(b.up)]:
