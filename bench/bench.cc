@@ -71,6 +71,11 @@ std::string WorkDirs::In(size_t node, const std::string& file) const {
 
 std::string WorkDirs::Native(const std::string& file) const { return native_ + "/" + file; }
 
+std::string SizeName(size_t bytes) {
+  if (bytes >= 1'000'000) return std::to_string(bytes / 1'000'000) + " MB";
+  return std::to_string(bytes / 1000) + " KB";
+}
+
 Result<double> Time(const std::function<Status()>& body) {
   int64_t start = Clock::Real()->MonotonicMicros();
   F3_RETURN_IF_ERROR(body());

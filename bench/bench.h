@@ -86,6 +86,8 @@ class WorkDirs {
   std::string name_;
 };
 
+// "1 KB", "100 MB".
+std::string SizeName(size_t bytes);
 // Seconds that `body` takes.
 Result<double> Time(const std::function<Status()>& body);
 Status WriteSequential(const std::string& path, uint64_t bytes, size_t block);

@@ -80,11 +80,6 @@ const char* const kWays[] = {"inline", "durable file", "ephemeral file", "refere
 constexpr int kRunsOfSmall = 300;  // up to 1 MB
 constexpr int kRunsOfLarge = 100;
 
-std::string SizeText(size_t bytes) {
-  return bytes >= 1'000'000 ? std::to_string(bytes / 1'000'000) + " MB"
-                            : std::to_string(bytes / 1000) + " KB";
-}
-
 // A sequence of two actions whose nodes are known: placement is by hash, and each of the actions
 // has a name that the hash sends where it is wanted.
 struct Route {
@@ -182,7 +177,7 @@ std::string InWords(const json& figures) {
 // One size over one route, all ways in turns.
 Status MeasureSize(const Options& options, const GatewayProcess& gateway, const Route& route,
                    size_t bytes, Report* report) {
-  const std::string name = SizeText(bytes) + ", " + route.name;
+  const std::string name = SizeName(bytes) + ", " + route.name;
   int runs = bytes <= 1'000'000 ? kRunsOfSmall : kRunsOfLarge;
   if (options.runs > 0) runs = options.runs;
   std::map<std::string, std::vector<double>> millis;

@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -149,11 +148,7 @@ Status GatewayProcess::AwaitReady() const {
 }
 
 GatewayProcess::~GatewayProcess() {
-  if (pid_ > 0) {
-    ::kill(pid_, SIGTERM);
-    if (!cli::WaitForEnd(cli::OpenPidFd(pid_), kStopMicros)) ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
+  if (pid_ > 0) cli::StopChild(pid_, kStopMicros);
   std::error_code error;
   std::filesystem::remove_all(dir_, error);
   std::filesystem::remove_all(OnHost(kMountPath), error);

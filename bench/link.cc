@@ -1,9 +1,7 @@
 #include "bench/link.h"
 
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -16,6 +14,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kPatienceMicros = 120'000'000;
+constexpr int64_t kStopMicros = 5'000'000;
 constexpr int kStartTries = 200;
 constexpr useconds_t kStartPauseMicros = 25'000;
 
@@ -24,12 +23,6 @@ std::vector<std::string> Inside(const cli::ClusterNode& node, std::vector<std::s
   std::vector<std::string> full = {"ip", "netns", "exec", node.netns};
   full.insert(full.end(), argv.begin(), argv.end());
   return full;
-}
-
-void End(pid_t pid) {
-  ::kill(pid, SIGTERM);
-  if (!cli::WaitForEnd(cli::OpenPidFd(pid), 5'000'000)) ::kill(pid, SIGKILL);
-  ::waitpid(pid, nullptr, 0);
 }
 
 }  // namespace
@@ -57,7 +50,7 @@ Result<double> Iperf(const cli::ClusterLayout& layout, uint64_t bytes, int run) 
     json parsed = client.ok() ? json::parse(client->out, nullptr, false) : json();
     if (parsed.is_object()) sum = parsed.value("end", json::object()).value("sum_received", json());
   }
-  End(pid);
+  cli::StopChild(pid, kStopMicros);
   if (!status.ok()) return status;
   if (!sum.is_object()) return Status::Io("iperf3 did not connect to " + receiver.address);
   return sum.value("bits_per_second", 0.0) / 8;
@@ -88,7 +81,7 @@ Result<std::vector<double>> FabricPing(const cli::ClusterLayout& layout, uint64_
                                            peer, std::to_string(bytes), std::to_string(runs)}),
                            kPatienceMicros);
   }
-  End(pid);
+  cli::StopChild(pid, kStopMicros);
   if (!ping.ok()) return ping.status();
   const json values = json::parse(ping->out, nullptr, false);
   if (ping->exit_code != 0 || !values.is_array()) return Status::Io("fabric ping: " + ping->err);

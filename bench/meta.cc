@@ -20,6 +20,7 @@ namespace {
 constexpr const char* kSteps[] = {"create + write 4 KiB + close", "stat", "readdir, per entry",
                                   "unlink"};
 constexpr size_t kStepCount = std::size(kSteps);
+constexpr size_t kReaddir = 2;                 // of these
 using Rates = std::array<double, kStepCount>;  // per second
 constexpr int kListings = 10;                  // of the whole directory
 
@@ -92,7 +93,7 @@ Result<Rates> Run(const Options& options, const std::string& dir, int files,
   };
   Rates rates{};
   for (size_t step = 0; step < kStepCount; ++step) {
-    const int operations = step == 2 ? files * kListings : files;
+    const int operations = step == kReaddir ? files * kListings : files;
     std::map<std::string, uint64_t> before;
     if (upcalls != nullptr) before = Upcalls(options);
     F3_ASSIGN_OR_RETURN(double seconds, Time(bodies[step]));

@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -110,9 +109,7 @@ RedisServer::RedisServer(RedisServer&& other) noexcept
 
 RedisServer::~RedisServer() {
   if (pid_ < 0) return;
-  ::kill(pid_, SIGTERM);
-  if (!cli::WaitForEnd(cli::OpenPidFd(pid_), 5'000'000)) ::kill(pid_, SIGKILL);
-  ::waitpid(pid_, nullptr, 0);
+  cli::StopChild(pid_, 5'000'000);
   ::unlink(path_.c_str());
 }
 

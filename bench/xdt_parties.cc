@@ -44,11 +44,6 @@ Status GetXdt(const Xdt& receiver, const std::string& reference, size_t bytes) {
   return whole ? Status() : Status::Corruption("a value is not as long as it was");
 }
 
-std::string SizeName(size_t bytes) {
-  if (bytes >= 1'000'000) return std::to_string(bytes / 1'000'000) + " MB";
-  return std::to_string(bytes / 1000) + " KB";
-}
-
 Result<double> MicrosOf(const std::function<Status()>& body) {
   F3_ASSIGN_OR_RETURN(double seconds, Time(body));
   return seconds * 1e6;

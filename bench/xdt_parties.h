@@ -33,8 +33,6 @@ Result<std::string> PutXdt(const Xdt& sender, const std::vector<char>& value, ui
 // Gets, touches and releases; Corruption when it has not `bytes` bytes.
 Status GetXdt(const Xdt& receiver, const std::string& reference, size_t bytes);
 
-// "1 KB", "100 MB".
-std::string SizeName(size_t bytes);
 Result<double> MicrosOf(const std::function<Status()>& body);
 
 // Functions at the first two nodes and Redis at the first, connected to in every way.

@@ -243,6 +243,11 @@ bool StopProcess(const Daemon& daemon, int64_t patience_micros) {
   return false;
 }
 
+void StopChild(pid_t pid, int64_t patience_micros) {
+  StopProcess(Daemon{"", pid, OpenPidFd(pid)}, patience_micros);
+  ::waitpid(pid, nullptr, 0);
+}
+
 std::string SelfPath() {
   std::error_code error;
   std::string path = std::filesystem::read_symlink("/proc/self/exe", error).string();

@@ -59,6 +59,8 @@ Status SignalProcess(const UniqueFd& pidfd, int signal);
 // SIGTERM, and SIGKILL when it has not ended within `patience_micros`. True when it was asked once
 // only.
 bool StopProcess(const Daemon& daemon, int64_t patience_micros);
+// The same for a child of this process, which is reaped.
+void StopChild(pid_t pid, int64_t patience_micros);
 
 // This program's file.
 std::string SelfPath();
