@@ -63,6 +63,7 @@ void FuseImpl::Placed(const meta::Entry& entry, Ino parent, const std::string& n
 void FuseImpl::Forget(uint64_t node, uint64_t lookups) {
   if (ReferenceDir::Owns(node)) return references_->Forget(node, lookups);
   if (!nodes_->Forget(node, lookups)) return;
+  fresh_.Drop(nodes_->ToIno(node));
   rules_->Forgotten(nodes_->ToIno(node));
   std::vector<Ino> batch;
   {
@@ -111,6 +112,13 @@ void FuseImpl::GiveBackLeases() {
   }
 }
 
+void FuseImpl::KeepDirectory(const ReqRef& req, const Changing& changing,
+                             const meta::Reply& reply) {
+  const meta::Attr& attr = reply.parent();
+  GrantGuard::Writing writing(&guard_);
+  if (May(attr.ino(), attr.cacheable(), req->since())) fresh_.AddChanged(attr, changing.since());
+}
+
 void FuseImpl::MakeNode(const ReqRef& req, uint64_t parent, const char* name, uint32_t mode,
                         uint32_t rdev, const char* target) {
   const Ino ino = nodes_->ToIno(parent);
@@ -128,6 +136,7 @@ void FuseImpl::MakeNode(const ReqRef& req, uint64_t parent, const char* name, ui
            [this, req, ino, changing, name = std::string(name)](const Status& status,
                                                                 meta::Reply reply) {
              if (!status.ok()) return req->Error(status);
+             KeepDirectory(req, *changing, reply);
              Placed(reply.entry(), ino, name);
              ReplyEntry(req, ino, std::move(*reply.mutable_entry()));
            });
@@ -142,7 +151,10 @@ void FuseImpl::Remove(const ReqRef& req, uint64_t parent, const char* name, bool
   request.mutable_unlink()->set_directory(directory);
   auto changing = std::make_shared<Changing>(this, ino);
   CallMeta(req, std::move(request),
-           [req, changing](const Status& status, const meta::Reply&) { req->Error(status); });
+           [this, req, changing](const Status& status, const meta::Reply& reply) {
+             if (status.ok()) KeepDirectory(req, *changing, reply);
+             req->Error(status);
+           });
 }
 
 void FuseImpl::Rename(const ReqRef& req, uint64_t parent, std::string name, uint64_t new_parent,
@@ -201,6 +213,7 @@ void FuseImpl::Link(const ReqRef& req, uint64_t node, uint64_t new_parent, const
   CallMeta(req, std::move(request),
            [this, req, ino, changing](const Status& status, meta::Reply reply) {
              if (!status.ok()) return req->Error(status);
+             KeepDirectory(req, *changing, reply);
              ReplyEntry(req, ino, std::move(*reply.mutable_entry()));
            });
 }
@@ -237,12 +250,12 @@ void FuseImpl::Create(const ReqRef& req, uint64_t parent, std::string name, uint
   std::shared_ptr<Changing> changing;
   if (!tmpfile) changing = std::make_shared<Changing>(this, ino);
   CallMeta(req, std::move(request), [=, this](const Status& status, meta::Reply reply) {
-    (void)changing;
     if (status.Is(Code::kExists) && (flags & O_EXCL) == 0) {
       // Another node was first: the kernel looks the name up again and opens it.
       return req->Error(ESTALE);
     }
     if (!status.ok()) return req->Error(status);
+    if (changing != nullptr) KeepDirectory(req, *changing, reply);
     // The new inode's node id: aliases come from opens that went wrong, and this is the first.
     auto entry = std::make_shared<meta::Entry>(std::move(*reply.mutable_entry()));
     OpenRequest opener = Opener(req, entry->attr().ino(), flags);

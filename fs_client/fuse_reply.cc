@@ -205,7 +205,7 @@ void FuseImpl::ReplyCreate(const ReqRef& req, Ino parent, const meta::Entry& ent
     GrantGuard::Writing writing(&guard_);
     FillEntry(entry, parent, req->since(), true, &out);
     const meta::Attr& attr = entry.attr();
-    if (May(attr.ino(), attr.cacheable(), req->since())) fresh_.Add(attr);
+    if (May(attr.ino(), attr.cacheable(), req->since())) fresh_.AddMade(attr);
     error = req->Send(&out, sizeof(out), &open, sizeof(open));
   }
   if (error == 0) return;

@@ -30,7 +30,7 @@
 #include "common/mutex.h"
 #include "common/unique_fd.h"
 #include "fs_client/class_rules.h"
-#include "fs_client/fresh_files.h"
+#include "fs_client/fresh_attrs.h"
 #include "fs_client/fuse_kernel.h"
 #include "fs_client/fuse_session.h"
 #include "fs_client/grant_guard.h"
@@ -185,6 +185,8 @@ class FuseImpl : public FuseSession {
   void Lookup(const ReqRef& req, uint64_t parent, const char* name);
   void Forget(uint64_t node, uint64_t lookups);
   void Placed(const meta::Entry& entry, Ino parent, const std::string& name);
+  // The kernel asks for the attributes of a directory that it has changed.
+  void KeepDirectory(const ReqRef& req, const Changing& changing, const meta::Reply& reply);
   void SendForgets(std::vector<Ino> inos);
   // The mount is gone: nothing is cached any more.
   void GiveBackLeases();
@@ -284,7 +286,7 @@ class FuseImpl : public FuseSession {
   std::unique_ptr<InodeTable> nodes_;
   std::unique_ptr<ClassRules> rules_;
   GrantGuard guard_;
-  FreshFiles fresh_;
+  FreshAttrs fresh_;
   fuse_session* session_ = nullptr;  // constant while threads run
   // Likewise; owned by session_. -1 once that is gone: what the file layer still asks then fails.
   std::atomic<int> fd_{-1};
@@ -343,7 +345,7 @@ class FuseImpl : public FuseSession {
 // holds, waits for the metadata server.
 class FuseImpl::Changing {
  public:
-  Changing(FuseImpl* fs, Ino directory) : fs_(fs), directory_(directory) {
+  Changing(FuseImpl* fs, Ino directory) : fs_(fs), directory_(directory), since_(fs->fresh_.Now()) {
     MutexLock lock(fs_->mutex_);
     ++fs_->changing_[directory_];
   }
@@ -353,10 +355,12 @@ class FuseImpl::Changing {
     if (--found->second == 0) fs_->changing_.erase(found);
   }
   Changing(const Changing&) = delete;
+  uint64_t since() const { return since_; }  // of FreshAttrs
 
  private:
   FuseImpl* const fs_;
   const Ino directory_;
+  const uint64_t since_;
 };
 
 }  // namespace f3::fs

@@ -25,7 +25,7 @@ void FuseImpl::ReplyXattr(const ReqRef& req, const std::string& value, size_t si
 
 void FuseImpl::GetXattr(const ReqRef& req, uint64_t node, const char* name, size_t size) {
   const Ino ino = nodes_->ToIno(node);
-  if (std::strcmp(name, XATTR_NAME_CAPS) == 0 && fresh_.Find(ino)) return req->Error(ENODATA);
+  if (std::strcmp(name, XATTR_NAME_CAPS) == 0 && fresh_.Made(ino)) return req->Error(ENODATA);
   meta::Request request;
   request.mutable_getxattr()->set_ino(ino);
   request.mutable_getxattr()->set_name(name);

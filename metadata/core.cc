@@ -237,6 +237,10 @@ void MetadataCore::HandleRead(const Request& request, const Done& done) {
 
 void MetadataCore::GrantLeases(const Request& request, uint64_t snapshot, Reply* reply) {
   const LeaseTable::Holder holder = HolderOf(request);
+  auto grant = [&](Attr* attr) {
+    attr->set_cacheable(leases_.Grant(holder, attr->ino(), snapshot));
+  };
+  if (reply->has_parent()) grant(reply->mutable_parent());
   Ino directory = 0;
   switch (request.op_case()) {
     case Request::kLookup:
@@ -266,9 +270,6 @@ void MetadataCore::GrantLeases(const Request& request, uint64_t snapshot, Reply*
       return;
   }
   const bool entries = directory != 0 && leases_.Grant(holder, directory, snapshot);
-  auto grant = [&](Attr* attr) {
-    attr->set_cacheable(leases_.Grant(holder, attr->ino(), snapshot));
-  };
   if (reply->has_attr()) grant(reply->mutable_attr());
   if (reply->has_entry()) {
     reply->mutable_entry()->set_cacheable(entries);

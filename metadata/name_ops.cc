@@ -34,6 +34,12 @@ Status NameIsFree(OpContext& context, Ino parent, const std::string& name) {
   return existing.status().Is(Code::kNotFound) ? Status() : existing.status();
 }
 
+// Its time, and what whoever changes it will ask for next.
+Status ChangeDirectory(OpContext& context, InodeRow* directory, Reply* reply) {
+  TouchDirectory(context, directory);
+  return FillAttr(context, *directory, reply->mutable_parent());
+}
+
 void ApplyFileSettings(const InodeRow& parent, const CreateOp& op, InodeRow* row) {
   row->set_file_class(ResolveClass(parent, op.hint_class()));
   const Tier hint = Tier_IsValid(op.hint_tier()) ? op.hint_tier() : TIER_UNSET;
@@ -79,7 +85,7 @@ Status DoCreate(OpContext& context, const CreateOp& op, Reply* reply) {
   } else {
     row.set_name(op.name());
     AddDentry(context, op.parent(), op.name(), row);
-    TouchDirectory(context, &parent);
+    F3_RETURN_IF_ERROR(ChangeDirectory(context, &parent, reply));
   }
   PutInode(*context.txn, row);
   F3_RETURN_IF_ERROR(OpenInode(context, row, op.flags(), true, reply));
@@ -114,7 +120,7 @@ Status DoMakeNode(OpContext& context, const MakeNodeOp& op, Reply* reply) {
   if (type == S_IFDIR) parent.set_nlink(parent.nlink() + 1);
   PutInode(*context.txn, row);
   AddDentry(context, op.parent(), op.name(), row);
-  TouchDirectory(context, &parent);
+  F3_RETURN_IF_ERROR(ChangeDirectory(context, &parent, reply));
   return FillAttr(context, row, reply->mutable_entry()->mutable_attr());
 }
 
@@ -140,7 +146,7 @@ Status DoLink(OpContext& context, const LinkOp& op, Reply* reply) {
   PutInode(*context.txn, row);
   InvalidateAttr(context, row.ino());
   AddDentry(context, op.new_parent(), op.new_name(), row);
-  TouchDirectory(context, &parent);
+  F3_RETURN_IF_ERROR(ChangeDirectory(context, &parent, reply));
   return FillAttr(context, row, reply->mutable_entry()->mutable_attr());
 }
 
@@ -162,7 +168,7 @@ Status DoUnlink(OpContext& context, const UnlinkOp& op, Reply* reply) {
   }
   context.txn->Delete(RowKey(Row::kDentry, op.parent(), op.name()));
   InvalidateEntry(context, op.parent(), op.name());
-  TouchDirectory(context, &parent);
+  F3_RETURN_IF_ERROR(ChangeDirectory(context, &parent, reply));
   F3_RETURN_IF_ERROR(DropLink(context, &row));
   return FillAttr(context, row, reply->mutable_attr());
 }

@@ -30,6 +30,7 @@ bool IsMutation(const Request& request) {
 
 void WithdrawGrants(Reply* reply) {
   reply->set_directory_cacheable(false);
+  if (reply->has_parent()) reply->mutable_parent()->set_cacheable(false);
   if (reply->has_attr()) reply->mutable_attr()->set_cacheable(false);
   if (reply->has_entry()) {
     reply->mutable_entry()->set_cacheable(false);

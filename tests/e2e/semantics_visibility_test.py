@@ -128,6 +128,38 @@ class Visibility(ClusterTest):
                         self.assertEqual(os.getxattr(fd, xattrs[0])[4:], capability[4:])
                     os.close(fd)
 
+    def test_1_4_a_directory_that_was_only_just_changed_shows_what_others_change(self):
+        capability = bytes.fromhex("0100000200040000000000000000000000000000")
+        ours = [lambda d: (d / "f").write_bytes(b"x"), lambda d: (d / "sub").mkdir(),
+                lambda d: (d / "link").symlink_to("f"), lambda d: os.link(d / "f", d / "hard"),
+                lambda d: os.rename(d / "f", d / "g"), lambda d: (d / "hard").unlink(),
+                lambda d: (d / "sub").rmdir(), lambda d: os.mkfifo(d / "pipe")]
+        theirs = [lambda d: None, lambda d: os.chmod(d, 0o751), lambda d: os.chown(d, 5, 6),
+                  lambda d: (d / "another").mkdir(),
+                  lambda d: [change(d / "another") for change in (os.mkdir, os.rmdir)],
+                  lambda d: os.utime(d, ns=(7, 8)),
+                  lambda d: os.setxattr(d, "security.capability", capability)]
+        def seen(node, kind, name):
+            st = os.stat(self.path(node, kind, name))
+            return (st.st_ino, st.st_mode, st.st_nlink, st.st_uid, st.st_gid, st.st_size,
+                    st.st_mtime_ns, st.st_ctime_ns)
+        for kind in KINDS:
+            for number, their in enumerate(theirs):
+                for node in (1, 2):
+                    name = f"d{number}-{node}"
+                    self.path(1, kind, name).mkdir()
+                    for our in ours:
+                        our(self.path(1, kind, name))
+                        first = seen(1, kind, name)
+                        self.assertEqual(first, seen(2, kind, name))
+                    their(self.path(node, kind, name))
+                    if their is theirs[-1]:
+                        kept = os.getxattr(self.path(1, kind, name), "security.capability")
+                        self.assertEqual(kept[4:], capability[4:])
+                    after = seen(2, kind, name)
+                    self.assertEqual(seen(1, kind, name), after)
+                    self.assertEqual(after == first, their is theirs[0], (number, after))
+
     def test_1_4_the_home_shows_what_another_node_wrote_there(self):
         for kind in KINDS:
             self.path(2, kind, "a").write_bytes(b"x" * 100)
