@@ -15,17 +15,6 @@ namespace {
 constexpr size_t kMaxNodeNameBytes = 64;
 constexpr size_t kExpiredAtOnce = 256;
 
-// Rows of a kind that belong to one session, deleted.
-template <typename RowType>
-Status DeleteRowsOf(Transaction& txn, Row kind, SessionId session) {
-  F3_ASSIGN_OR_RETURN(auto rows, txn.Scan(RowKey(kind), PrefixEnd(RowKey(kind)), SIZE_MAX));
-  for (const auto& [key, value] : rows) {
-    RowType row;
-    if (row.ParseFromString(value) && row.session() == session) txn.Delete(key);
-  }
-  return Status();
-}
-
 }  // namespace
 
 Status MetadataCore::Register(const RegisterNodeOp& op, Reply* reply) {
@@ -237,13 +226,8 @@ void MetadataCore::CloseAll(SessionId session, NodeId node) {
   Change(
       identity,
       [session](OpContext& context, Reply*) -> Status {
-        F3_ASSIGN_OR_RETURN(auto locks, context.txn->Scan(RowKey(Row::kLock),
-                                                          PrefixEnd(RowKey(Row::kLock)), SIZE_MAX));
-        for (const auto& [key, value] : locks) {
-          if (NumberAt(key, 9) != session) continue;
-          F3_RETURN_IF_ERROR(ReleaseSessionLocks(context, session, NumberAt(key, 1)));
-        }
-        F3_RETURN_IF_ERROR(DeleteRowsOf<IntentRow>(*context.txn, Row::kIntent, session));
+        F3_RETURN_IF_ERROR(ReleaseSessionLocks(context, session));
+        F3_RETURN_IF_ERROR(DropIntents(context, session));
         const std::string replies = RowKey(Row::kReply, session);
         F3_ASSIGN_OR_RETURN(auto rows, context.txn->Scan(replies, PrefixEnd(replies), SIZE_MAX));
         for (const auto& [key, value] : rows) context.txn->Delete(key);

@@ -9,13 +9,39 @@
 namespace f3::meta {
 namespace {
 
-Status FinishIntent(OpContext& context, Ino ino, Generation generation) {
-  const std::string key = RowKey(Row::kIntent, ino, generation);
-  auto intent = GetRow<IntentRow>(*context.txn, key, "publish intent");
-  if (!intent.ok() || intent->session() != context.session) {
-    return Status::Stale("this publish attempt is over; begin another");
+void PutIntents(OpContext& context, Ino ino, const IntentRow& row) {
+  const std::string key = RowKey(Row::kIntent, ino);
+  if (row.intents_size() == 0) {
+    context.txn->Delete(key);
+  } else {
+    PutRow(*context.txn, key, row);
   }
-  context.txn->Delete(key);
+}
+
+Result<IntentRow> GetIntents(OpContext& context, Ino ino) {
+  return GetRowOrEmpty<IntentRow>(*context.txn, RowKey(Row::kIntent, ino), "publish intents");
+}
+
+// Whether the row had any.
+bool EraseIntentsOf(SessionId session, IntentRow* row) {
+  auto* intents = row->mutable_intents();
+  const auto kept =
+      std::remove_if(intents->begin(), intents->end(),
+                     [&](const IntentRow::Intent& intent) { return intent.session() == session; });
+  if (kept == intents->end()) return false;
+  intents->erase(kept, intents->end());
+  return true;
+}
+
+Status FinishIntent(OpContext& context, Ino ino, Generation generation) {
+  F3_ASSIGN_OR_RETURN(IntentRow row, GetIntents(context, ino));
+  const bool mine =
+      std::any_of(row.intents().begin(), row.intents().end(), [&](const IntentRow::Intent& intent) {
+        return intent.session() == context.session && intent.generation() == generation;
+      });
+  if (!mine) return Status::Stale("this publish attempt is over; begin another");
+  EraseIntentsOf(context.session, &row);  // there is one at a time
+  PutIntents(context, ino, row);
   return Status();
 }
 
@@ -120,17 +146,25 @@ Status DoPublish(OpContext& context, const PublishOp& op, Reply* reply) {
 Status DoBeginPublish(OpContext& context, const BeginPublishOp& op, Reply* reply) {
   F3_ASSIGN_OR_RETURN(InodeRow file, GetInode(*context.txn, op.ino()));
   if (!IsRegular(file)) return Status::InvalidArgument("only files are published");
+  F3_ASSIGN_OR_RETURN(IntentRow row, GetIntents(context, op.ino()));
   // An earlier attempt of this session that was not finished is given up.
-  const std::string prefix = RowKey(Row::kIntent, op.ino());
-  F3_ASSIGN_OR_RETURN(auto intents, context.txn->Scan(prefix, PrefixEnd(prefix), SIZE_MAX));
-  for (const auto& [key, value] : intents) {
-    IntentRow row;
-    if (row.ParseFromString(value) && row.session() == context.session) context.txn->Delete(key);
-  }
+  EraseIntentsOf(context.session, &row);
   reply->set_number(context.ids->NextUnique());
-  IntentRow intent;
-  intent.set_session(context.session);
-  PutRow(*context.txn, RowKey(Row::kIntent, op.ino(), reply->number()), intent);
+  IntentRow::Intent* intent = row.add_intents();
+  intent->set_session(context.session);
+  intent->set_generation(reply->number());
+  PutIntents(context, op.ino(), row);
+  return Status();
+}
+
+Status DropIntents(OpContext& context, SessionId session) {
+  const std::string prefix = RowKey(Row::kIntent);
+  F3_ASSIGN_OR_RETURN(auto rows, context.txn->Scan(prefix, PrefixEnd(prefix), SIZE_MAX));
+  for (const auto& [key, value] : rows) {
+    IntentRow row;
+    if (!row.ParseFromString(value)) return Status::Corruption("a publish intent is damaged");
+    if (EraseIntentsOf(session, &row)) PutIntents(context, NumberAt(key, 1), row);
+  }
   return Status();
 }
 

@@ -23,6 +23,8 @@ Status DoClose(OpContext& context, const CloseOp& op, Reply* reply);
 Status DoLocation(OpContext& context, const LocationOp& op, Reply* reply);
 Status DoBlockMap(OpContext& context, const BlockMapOp& op, Reply* reply);
 Status DoBeginPublish(OpContext& context, const BeginPublishOp& op, Reply* reply);
+// What a session that is over had begun to publish.
+Status DropIntents(OpContext& context, SessionId session);
 Status DoPublish(OpContext& context, const PublishOp& op, Reply* reply);
 Status DoAddCopy(OpContext& context, const AddCopyOp& op, Reply* reply);
 Status DoDropCopy(OpContext& context, const DropCopyOp& op, Reply* reply);

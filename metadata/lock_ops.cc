@@ -8,7 +8,7 @@
 namespace f3::meta {
 namespace {
 
-// Bounds what one owner can make the server store in one row.
+// Bounds what one owner can make the server store of one file.
 constexpr int kMaxRanges = 4096;
 
 bool Overlap(const LockRange& a, const LockRange& b) {
@@ -20,23 +20,43 @@ bool Excludes(const LockRange& a, const LockRange& b) {
 }
 
 // The first range of another owner that stands against `range`; false when there is none.
-Result<bool> FindHolder(OpContext& context, Ino ino, SessionId session, uint64_t owner,
-                        LockKind kind, const LockRange& range, LockRange* holder) {
-  const std::string prefix = RowKey(Row::kLock, ino);
-  F3_ASSIGN_OR_RETURN(auto rows, context.txn->Scan(prefix, PrefixEnd(prefix), SIZE_MAX));
-  for (const auto& [key, value] : rows) {
-    LockRow row;
-    if (!row.ParseFromString(value)) return Status::Corruption("a lock row is damaged");
-    if (row.kind() != kind || (row.session() == session && row.owner() == owner)) continue;
-    for (const LockRange& held : row.ranges()) {
+bool FindHolder(const LockRow& row, SessionId session, uint64_t owner, LockKind kind,
+                const LockRange& range, LockRange* holder) {
+  for (const OwnerLocks& locks : row.owners()) {
+    if (locks.kind() != kind || (locks.session() == session && locks.owner() == owner)) continue;
+    for (const LockRange& held : locks.ranges()) {
       if (!Excludes(held, range)) continue;
       *holder = held;
       // Of another host, its number would name some unrelated process here.
-      if (row.session() != session) holder->set_pid(0);
+      if (locks.session() != session) holder->set_pid(0);
       return true;
     }
   }
   return false;
+}
+
+Result<LockRow> GetLocks(OpContext& context, Ino ino) {
+  return GetRowOrEmpty<LockRow>(*context.txn, RowKey(Row::kLock, ino), "locks");
+}
+
+void PutLocks(OpContext& context, Ino ino, const LockRow& row) {
+  const std::string key = RowKey(Row::kLock, ino);
+  if (row.owners_size() == 0) {
+    context.txn->Delete(key);
+  } else {
+    PutRow(*context.txn, key, row);
+  }
+}
+
+// The owner's place in the row; its end when the owner has no lock there.
+int FindOwner(const LockRow& row, SessionId session, uint64_t owner, LockKind kind) {
+  int i = 0;
+  while (i < row.owners_size() &&
+         (row.owners(i).session() != session || row.owners(i).owner() != owner ||
+          row.owners(i).kind() != kind)) {
+    ++i;
+  }
+  return i;
 }
 
 Status CheckRange(const LockRange& range) {
@@ -51,9 +71,9 @@ Status CheckRange(const LockRange& range) {
 
 }  // namespace
 
-void ApplyLock(const LockRange& range, LockRow* row) {
+void ApplyLock(const LockRange& range, OwnerLocks* locks) {
   std::vector<LockRange> kept;
-  for (const LockRange& held : row->ranges()) {
+  for (const LockRange& held : locks->ranges()) {
     if (!Overlap(held, range)) {
       kept.push_back(held);
       continue;
@@ -70,16 +90,16 @@ void ApplyLock(const LockRange& range, LockRow* row) {
   if (range.type() != LOCK_TYPE_UNLOCK) kept.push_back(range);
   std::sort(kept.begin(), kept.end(),
             [](const LockRange& a, const LockRange& b) { return a.start() < b.start(); });
-  row->clear_ranges();
+  locks->clear_ranges();
   for (const LockRange& next : kept) {
-    if (row->ranges_size() > 0) {
-      LockRange* last = row->mutable_ranges(row->ranges_size() - 1);
+    if (locks->ranges_size() > 0) {
+      LockRange* last = locks->mutable_ranges(locks->ranges_size() - 1);
       if (last->type() == next.type() && last->end() + 1 == next.start()) {
         last->set_end(next.end());
         continue;
       }
     }
-    *row->add_ranges() = next;
+    *locks->add_ranges() = next;
   }
 }
 
@@ -87,9 +107,10 @@ Status DoGetLock(OpContext& context, const GetLockOp& op, Reply* reply) {
   F3_RETURN_IF_ERROR(CheckRange(op.range()));
   F3_RETURN_IF_ERROR(GetInode(*context.txn, op.ino()).status());
   LockRange* holder = reply->mutable_lock();
-  F3_ASSIGN_OR_RETURN(bool held, FindHolder(context, op.ino(), context.session, op.owner(),
-                                            LOCK_FCNTL, op.range(), holder));
-  if (!held) holder->set_type(LOCK_TYPE_UNLOCK);
+  F3_ASSIGN_OR_RETURN(const LockRow row, GetLocks(context, op.ino()));
+  if (!FindHolder(row, context.session, op.owner(), LOCK_FCNTL, op.range(), holder)) {
+    holder->set_type(LOCK_TYPE_UNLOCK);
+  }
   return Status();
 }
 
@@ -98,55 +119,56 @@ Status DoSetLock(OpContext& context, const SetLockOp& op, Reply*) {
   F3_RETURN_IF_ERROR(CheckRange(op.range()));
   if (!LockKind_IsValid(op.kind())) return Status::InvalidArgument("unknown kind of lock");
   F3_RETURN_IF_ERROR(GetInode(*context.txn, op.ino()).status());
-  if (op.range().type() != LOCK_TYPE_UNLOCK) {
-    LockRange holder;
-    F3_ASSIGN_OR_RETURN(bool held, FindHolder(context, op.ino(), context.session, op.owner(),
-                                              op.kind(), op.range(), &holder));
-    if (held) {
-      if (op.wait()) context.effects.lock_waiters.push_back(op.ino());
-      return Status::Again("the range is locked by another owner");
-    }
+  F3_ASSIGN_OR_RETURN(LockRow row, GetLocks(context, op.ino()));
+  LockRange holder;
+  if (op.range().type() != LOCK_TYPE_UNLOCK &&
+      FindHolder(row, context.session, op.owner(), op.kind(), op.range(), &holder)) {
+    if (op.wait()) context.effects.lock_waiters.push_back(op.ino());
+    return Status::Again("the range is locked by another owner");
   }
-  const std::string key = LockKey(op.ino(), context.session, op.owner(), op.kind());
-  auto found = GetRow<LockRow>(*context.txn, key, "locks");
-  LockRow row;
-  if (found.ok()) {
-    row = *found;
-  } else if (!found.status().Is(Code::kNotFound)) {
-    return found.status();
+  const int i = FindOwner(row, context.session, op.owner(), op.kind());
+  const bool had_any = i < row.owners_size();
+  if (!had_any && op.range().type() == LOCK_TYPE_UNLOCK) return Status();
+  OwnerLocks* locks = had_any ? row.mutable_owners(i) : row.add_owners();
+  locks->set_session(context.session);
+  locks->set_owner(op.owner());
+  locks->set_kind(op.kind());
+  ApplyLock(op.range(), locks);
+  if (locks->ranges_size() > kMaxRanges) {
+    return Status::NoLocks("too many lock ranges on one file");
   }
-  const bool had_any = row.ranges_size() > 0;
-  row.set_session(context.session);
-  row.set_owner(op.owner());
-  row.set_kind(op.kind());
-  ApplyLock(op.range(), &row);
-  if (row.ranges_size() > kMaxRanges) return Status::NoLocks("too many lock ranges on one file");
-  if (row.ranges_size() == 0) {
-    if (!had_any) return Status();
-    context.txn->Delete(key);
-  } else {
-    PutRow(*context.txn, key, row);
-  }
+  if (locks->ranges_size() == 0) row.mutable_owners()->DeleteSubrange(i, 1);
+  PutLocks(context, op.ino(), row);
   // Also a read lock may free: it may have been a write lock before.
   if (had_any) context.effects.locks_freed.push_back(op.ino());
   return Status();
 }
 
 Status DoReleaseLocks(OpContext& context, const ReleaseLocksOp& op, Reply*) {
-  const std::string key = LockKey(op.ino(), context.session, op.owner(), op.kind());
-  auto found = context.txn->Get(key);
-  if (found.status().Is(Code::kNotFound)) return Status();
-  if (!found.ok()) return found.status();
-  context.txn->Delete(key);
+  F3_ASSIGN_OR_RETURN(LockRow row, GetLocks(context, op.ino()));
+  const int i = FindOwner(row, context.session, op.owner(), op.kind());
+  if (i == row.owners_size()) return Status();
+  row.mutable_owners()->DeleteSubrange(i, 1);
+  PutLocks(context, op.ino(), row);
   context.effects.locks_freed.push_back(op.ino());
   return Status();
 }
 
-Status ReleaseSessionLocks(OpContext& context, SessionId session, Ino ino) {
-  const std::string prefix = RowKey(Row::kLock, ino, session);
+Status ReleaseSessionLocks(OpContext& context, SessionId session) {
+  const std::string prefix = RowKey(Row::kLock);
   F3_ASSIGN_OR_RETURN(auto rows, context.txn->Scan(prefix, PrefixEnd(prefix), SIZE_MAX));
-  for (const auto& [key, value] : rows) context.txn->Delete(key);
-  if (!rows.empty()) context.effects.locks_freed.push_back(ino);
+  for (const auto& [key, value] : rows) {
+    LockRow row;
+    if (!row.ParseFromString(value)) return Status::Corruption("a lock row is damaged");
+    auto* owners = row.mutable_owners();
+    const auto kept = std::remove_if(owners->begin(), owners->end(), [&](const OwnerLocks& locks) {
+      return locks.session() == session;
+    });
+    if (kept == owners->end()) continue;
+    owners->erase(kept, owners->end());
+    PutLocks(context, NumberAt(key, 1), row);
+    context.effects.locks_freed.push_back(NumberAt(key, 1));
+  }
   return Status();
 }
 

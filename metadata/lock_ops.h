@@ -12,12 +12,12 @@ namespace f3::meta {
 Status DoGetLock(OpContext& context, const GetLockOp& op, Reply* reply);
 Status DoSetLock(OpContext& context, const SetLockOp& op, Reply* reply);
 Status DoReleaseLocks(OpContext& context, const ReleaseLocksOp& op, Reply* reply);
-// Every lock of a session that is over, on one inode.
-Status ReleaseSessionLocks(OpContext& context, SessionId session, Ino ino);
+// Every lock of a session that is over.
+Status ReleaseSessionLocks(OpContext& context, SessionId session);
 
-// Replaces the part [range.start, range.end] of `row` by `range`, splits what it cuts, merges
+// Replaces the part [range.start, range.end] of `locks` by `range`, splits what it cuts, merges
 // neighbours of one type. Ends are inclusive. Pure; for tests too.
-void ApplyLock(const LockRange& range, LockRow* row);
+void ApplyLock(const LockRange& range, OwnerLocks* locks);
 
 }  // namespace f3::meta
 

@@ -123,6 +123,15 @@ Status CheckInode(OpContext& context, std::string_view value, ScanReply* scan) {
   return IsDir(row) ? CheckDirectory(context, row, scan) : CheckFile(context, row, scan);
 }
 
+Status ScanIntents(const std::string& key, const std::string& value, ScanReply* scan) {
+  IntentRow row;
+  if (!row.ParseFromString(value)) return Status::Corruption("a publish intent is damaged");
+  for (const auto& intent : row.intents()) {
+    AddBlock(scan, NumberAt(key, 1), intent.generation(), 0);
+  }
+  return Status();
+}
+
 Row RowsOf(ScanKind kind) {
   switch (kind) {
     case SCAN_BLOCKS:
@@ -156,7 +165,7 @@ Status DoScan(OpContext& context, const ScanOp& op, Reply* reply) {
         F3_RETURN_IF_ERROR(ScanBlock(key, value, scan));
         break;
       case SCAN_INTENTS:
-        AddBlock(scan, NumberAt(key, 1), NumberAt(key, 9), 0);
+        F3_RETURN_IF_ERROR(ScanIntents(key, value, scan));
         break;
       case SCAN_GARBAGE:
         F3_RETURN_IF_ERROR(ScanGarbage(context, key, scan));

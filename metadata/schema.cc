@@ -36,13 +36,6 @@ std::string RowKey(Row row, uint64_t a, std::string_view name) {
   return key;
 }
 
-std::string LockKey(Ino ino, SessionId session, uint64_t owner, LockKind kind) {
-  std::string key = RowKey(Row::kLock, ino, session);
-  AppendNumber(&key, owner);
-  key.push_back(static_cast<char>('0' + kind));
-  return key;
-}
-
 std::string PrefixEnd(std::string_view prefix) {
   std::string end(prefix);
   while (!end.empty() && static_cast<unsigned char>(end.back()) == 0xff) end.pop_back();
@@ -68,10 +61,8 @@ Result<DentryRow> GetDentry(Transaction& txn, Ino parent, std::string_view name)
 }
 
 Result<LocationRow> GetLocation(Transaction& txn, Ino ino) {
-  auto row = GetRow<LocationRow>(txn, RowKey(Row::kLocation, ino),
-                                 "location of inode " + std::to_string(ino));
-  if (row.status().Is(Code::kNotFound)) return LocationRow();
-  return row;
+  return GetRowOrEmpty<LocationRow>(txn, RowKey(Row::kLocation, ino),
+                                    "location of inode " + std::to_string(ino));
 }
 
 namespace {

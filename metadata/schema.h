@@ -23,11 +23,11 @@ enum class Row : char {
   kEpoch = 'E',     // → decimal server epoch
   kGarbage = 'G',   // ino, generation, index → empty: a block to remove from the store
   kInode = 'I',     // ino → InodeRow
-  kLock = 'K',      // ino, session, owner, kind → LockRow
+  kLock = 'K',      // ino → LockRow
   kLocation = 'L',  // ino → LocationRow
   kNode = 'N',      // node id → NodeRow
   kOrphan = 'O',    // ino → empty: no name left, still open
-  kIntent = 'P',    // ino, generation → IntentRow
+  kIntent = 'P',    // ino → IntentRow
   kReply = 'R',     // session, token → ReplyRow
   kSession = 'S',   // session → SessionRow
   kExpiry = 'T',    // wall ns, ino → empty: unlinked then
@@ -43,7 +43,6 @@ std::string RowKey(Row row);
 std::string RowKey(Row row, uint64_t a);
 std::string RowKey(Row row, uint64_t a, uint64_t b);
 std::string RowKey(Row row, uint64_t a, std::string_view name);
-std::string LockKey(Ino ino, SessionId session, uint64_t owner, LockKind kind);
 // The smallest key greater than every key that begins with `prefix`.
 std::string PrefixEnd(std::string_view prefix);
 
@@ -62,6 +61,13 @@ Result<Message> GetRow(Transaction& txn, const std::string& key, std::string_vie
                               " is damaged; restore with `f3 meta restore`");
   }
   return row;
+}
+
+// An absent row reads as an empty one.
+template <typename Message>
+Result<Message> GetRowOrEmpty(Transaction& txn, const std::string& key, std::string_view what) {
+  auto row = GetRow<Message>(txn, key, what);
+  return row.status().Is(Code::kNotFound) ? Message() : row;
 }
 
 template <typename Message>

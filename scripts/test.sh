@@ -37,7 +37,7 @@ run_tests tsan -LE 'e2e|grpc' -j 2
 if [ -n "$full" ]; then
   export F3_FULL=1
   scripts/build.sh asan e2e_programs
-  run_tests asan -L e2e
+  run_tests asan -L e2e -j 2
 fi
 # Once more when one fails, and both are shown: one that needs it is a fault to be mended.
-run_tests release -L e2e --repeat until-pass:2
+run_tests release -L e2e -j 2 --repeat until-pass:2
