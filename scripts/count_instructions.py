@@ -3,6 +3,7 @@
 valgrind --tool=callgrind: repeatable where times are not. Prints for each function the part of all
 instructions that glibc's allocator runs, and hwalloc's total as part of glibc's.
 
+    apt-get install valgrind
     scripts/build.sh release f3 bench_functions && scripts/count_instructions.py [NAME...]
 
 NAME: a function of bench/functions/functions.txt (default: all of C++ and Python, some minutes).
