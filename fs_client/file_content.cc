@@ -19,7 +19,7 @@ Status CopyObject(const storage::Object& from, const storage::Object& to, uint64
   off_t in = 0, out = 0;
   while (static_cast<uint64_t>(in) < size) {
     const ssize_t n =
-        ::copy_file_range(from.fd(), &in, to.fd(), &out, size - static_cast<uint64_t>(in), 0);
+        ::copy_file_range(from.read_fd(), &in, to.fd(), &out, size - static_cast<uint64_t>(in), 0);
     if (n < 0 && errno == EINTR) continue;
     if (n == 0) break;
     if (n > 0) continue;

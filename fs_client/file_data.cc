@@ -342,8 +342,8 @@ void FileManagerImpl::CopyRange(HandleId in_id, uint64_t in_offset, HandleId out
     const uint64_t wanted = std::min(length, kMaxCopyBytes);
     uint64_t copied = 0;
     while (copied < wanted) {
-      const ssize_t n = ::copy_file_range(from->object->fd(), &in_at, to->object->fd(), &out_at,
-                                          wanted - copied, 0);
+      const ssize_t n = ::copy_file_range(from->object->read_fd(), &in_at, to->object->fd(),
+                                          &out_at, wanted - copied, 0);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && copied == 0) {
         if (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP) {

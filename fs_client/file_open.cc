@@ -274,7 +274,7 @@ Status FileManagerImpl::ChooseMode(const OpenTaskRef& task, KernelModes::Answer*
       return Status();
     }
   }
-  auto backing = task->request.kernel->OpenBacking(task->content->object->backing_fd());
+  auto backing = task->request.kernel->OpenBacking(task->content->object->read_fd());
   if (backing.ok()) {
     answer->backing_id = *backing;
   } else {

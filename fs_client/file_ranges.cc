@@ -225,7 +225,7 @@ void FileManagerImpl::SeekLocal(const ContentRef& content, uint64_t offset, int 
       return;
     }
     // Nobody uses the descriptor's position.
-    const off_t at = ::lseek(content->object->fd(), static_cast<off_t>(offset), whence);
+    const off_t at = ::lseek(content->object->read_fd(), static_cast<off_t>(offset), whence);
     if (at >= 0) {
       done(static_cast<uint64_t>(at));
     } else {

@@ -15,7 +15,7 @@ int64_t Nanos(const struct timespec& time) {
 
 Result<Signature> SignatureOf(const storage::Object& object) {
   struct stat st;
-  if (::fstat(object.fd(), &st) != 0) {
+  if (::fstat(object.read_fd(), &st) != 0) {
     return Status::FromErrno(errno, "stat object " + ToString(object.key()));
   }
   Signature signature;

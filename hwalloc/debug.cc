@@ -196,6 +196,7 @@ unsigned long long DebugAllocations() {
   return g_debug.allocations;
 }
 
+bool IsDebugFreeSoon() { return g_debug.lock.IsFreeSoon(); }
 void LockDebugForFork() F3_NO_THREAD_SAFETY_ANALYSIS { g_debug.lock.Acquire(); }
 void UnlockDebugAfterFork() F3_NO_THREAD_SAFETY_ANALYSIS { g_debug.lock.Release(); }
 

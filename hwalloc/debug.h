@@ -30,6 +30,7 @@ void DebugTrim();
 // Blocks allocated since the level is on.
 unsigned long long DebugAllocations();
 
+bool IsDebugFreeSoon();  // as Lock's
 void LockDebugForFork();
 void UnlockDebugAfterFork();
 

@@ -6,6 +6,7 @@
 #define F3_HWALLOC_LOCK_H_
 
 #include <pthread.h>
+#include <time.h>
 
 #include "common/mutex.h"  // the annotations
 
@@ -18,6 +19,18 @@ class F3_CAPABILITY("mutex") Lock {
   Lock& operator=(const Lock&) = delete;
   void Acquire() F3_ACQUIRE() { ::pthread_mutex_lock(&mutex_); }
   void Release() F3_RELEASE() { ::pthread_mutex_unlock(&mutex_); }
+  // Whether it can be taken within a tenth of a second. It cannot when this thread is in a signal
+  // handler and was interrupted while it held the lock.
+  bool IsFreeSoon() F3_NO_THREAD_SAFETY_ANALYSIS {
+    timespec until{};
+    ::clock_gettime(CLOCK_REALTIME, &until);
+    constexpr long kWaitNs = 100'000'000, kSecondNs = 1'000'000'000;
+    until.tv_sec += (until.tv_nsec + kWaitNs) / kSecondNs;
+    until.tv_nsec = (until.tv_nsec + kWaitNs) % kSecondNs;
+    if (::pthread_mutex_timedlock(&mutex_, &until) != 0) return false;
+    Release();
+    return true;
+  }
 
  private:
   friend class Signal;

@@ -90,6 +90,7 @@ class PagePool {
   bool WaitForDemand(uint32_t target);
   void Stop();
 
+  bool IsFreeSoon() { return lock_.IsFreeSoon(); }  // as Lock's
   void LockForFork() F3_ACQUIRE(lock_) { lock_.Acquire(); }
   void UnlockAfterFork() F3_RELEASE(lock_) { lock_.Release(); }
 

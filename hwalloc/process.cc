@@ -204,6 +204,7 @@ void EndProcess() {
 void Report() {
   const char* where = Setting(environ, "HWALLOC_STATS");
   if (where == nullptr) return;
+  if (!g_heaps.lock.IsFreeSoon() || !g_pool.IsFreeSoon() || !IsDebugFreeSoon()) return;
   if (std::strcmp(where, "1") == 0) return WriteStatistics(STDERR_FILENO);
   int fd = ::open(where, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd < 0) return;

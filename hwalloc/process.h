@@ -58,7 +58,8 @@ extern constinit Counters g_counters;
 void StartProcess(char** environment);
 // Ends the pool's thread and reports.
 void EndProcess();
-// Writes the statistics, if they were asked for.
+// Writes the statistics, if they were asked for. Also in a signal handler, which may end the
+// process by _exit: nothing is written when it has interrupted the allocator.
 void Report();
 // One line about this process, to `fd`.
 void WriteStatistics(int fd);

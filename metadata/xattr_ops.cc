@@ -201,7 +201,12 @@ Status DoListXattr(OpContext& context, const ListXattrOp& op, Reply* reply) {
   F3_ASSIGN_OR_RETURN(InodeRow row, GetInode(*context.txn, op.ino()));
   const std::string prefix = RowKey(Row::kXattr, op.ino());
   F3_ASSIGN_OR_RETURN(auto rows, context.txn->Scan(prefix, PrefixEnd(prefix), SIZE_MAX));
-  for (const auto& [key, value] : rows) reply->add_names(key.substr(prefix.size()));
+  for (const auto& [key, value] : rows) {
+    std::string name = key.substr(prefix.size());
+    // Nobody else may read these (xattr(7)), so that a copy of what is listed would fail.
+    if (name.starts_with("trusted.") && context.caller.uid() != 0) continue;
+    reply->add_names(std::move(name));
+  }
   // Computed attributes are not listed, so that `cp -a` does not try to set them; of the settable
   // ones only what is set explicitly is.
   if (IsDir(row)) {

@@ -142,7 +142,7 @@ Result<std::vector<uint32_t>> CopyContent(int from, int to, const std::string& p
 Result<size_t> ReadObject(const Object& object, uint64_t offset, std::span<std::byte> into) {
   size_t done = 0;
   while (done < into.size()) {
-    const ssize_t n = ::pread(object.fd(), into.data() + done, into.size() - done,
+    const ssize_t n = ::pread(object.read_fd(), into.data() + done, into.size() - done,
                               static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return Status::FromErrno(errno, "read object " + ToString(object.key()));
@@ -171,7 +171,7 @@ Result<uint64_t> WriteObject(const Object& object, uint64_t offset, bool append,
   if (!append) return offset;
   // Only appenders run at once here, each knows at least that its bytes are before the end.
   struct stat st;
-  if (::fstat(object.fd(), &st) != 0) {
+  if (::fstat(object.read_fd(), &st) != 0) {
     return Status::FromErrno(errno, "stat object " + ToString(object.key()));
   }
   return static_cast<uint64_t>(st.st_size) - from.size();

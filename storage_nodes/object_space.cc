@@ -23,7 +23,7 @@ uint64_t ObjectStoreImpl::ObjectBytes(TierKind tier) const {
   uint64_t bytes = closed_bytes_[IndexOf(tier)];
   for (const ObjectImpl* handle : handles_) {
     struct stat st;
-    if (handle->tier() == tier && ::fstat(handle->backing_fd(), &st) == 0) {
+    if (handle->tier() == tier && ::fstat(handle->read_fd(), &st) == 0) {
       bytes += static_cast<uint64_t>(st.st_blocks) * 512;
     }
   }

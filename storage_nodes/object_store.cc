@@ -520,7 +520,7 @@ ObjectInfo ObjectStoreImpl::InfoOf(const ObjectState& state) const {
   info.allocated_bytes = state.allocated_bytes;
   if (state.handle_raw != nullptr) {
     struct stat st = {};
-    ::fstat(state.handle_raw->backing_fd(), &st);
+    ::fstat(state.handle_raw->read_fd(), &st);
     info.size = static_cast<uint64_t>(st.st_size);
     info.allocated_bytes = static_cast<uint64_t>(st.st_blocks) * 512;
   }

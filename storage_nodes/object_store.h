@@ -54,14 +54,14 @@ class Object {
   virtual ~Object() = default;
   virtual const ObjectKey& key() const = 0;
   virtual TierKind tier() const = 0;
-  // For pread, pwrite and fstat; owned by the object. The number never changes, but what is behind
-  // it does: O_RDWR while the bytes may change (filling, writing), O_RDONLY once sealed, when
-  // pwrite gives EBADF. Never for a passthrough backing id: the kernel would keep it open for
-  // writing and Seal would be Busy for as long as the id exists.
+  // For writing; owned by the object. The number never changes, but what is behind it does: O_RDWR
+  // while the bytes may change (filling, writing), O_RDONLY once sealed, when pwrite gives EBADF.
+  // Never for a passthrough backing id or a read: the kernel would keep it open for writing, and
+  // Seal would be Busy, for as long as the id exists or the read takes.
   virtual int fd() const = 0;
-  // Always O_RDONLY. What passthrough backing ids are made from (the kernel opens the file again
-  // with each handle's own flags, so handles may write through it).
-  virtual int backing_fd() const = 0;
+  // Always O_RDONLY: for pread, fstat and lseek. What passthrough backing ids are made from (the
+  // kernel opens the file again with each handle's own flags, so handles may write through it).
+  virtual int read_fd() const = 0;
   // "/…/objects/…", for opening with other flags (leases, O_DIRECT).
   virtual std::string path() const = 0;
   virtual ObjectInfo info() const = 0;  // size by fstat

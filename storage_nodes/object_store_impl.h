@@ -65,7 +65,7 @@ class ObjectImpl final : public Object {
   const ObjectKey& key() const override { return key_; }
   TierKind tier() const override { return tier_; }
   int fd() const override { return work_fd_.get(); }
-  int backing_fd() const override { return read_fd_.get(); }
+  int read_fd() const override { return read_fd_.get(); }
   std::string path() const override;
   ObjectInfo info() const override;
   Status BeginWriting(Role role) override;

@@ -64,7 +64,7 @@ class Publish {
 
   Status CheckSize() const {
     struct stat st;
-    if (::fstat(request_.object->fd(), &st) != 0) {
+    if (::fstat(request_.object->read_fd(), &st) != 0) {
       return Status::FromErrno(errno, "stat " + request_.object->path());
     }
     if (static_cast<uint64_t>(st.st_size) < request_.size) return Shorter();
@@ -115,7 +115,7 @@ class Publish {
 
   // Past the end of the content when there is no more.
   Result<uint64_t> Seek(uint64_t offset, int whence) const {
-    off_t at = ::lseek(request_.object->fd(), static_cast<off_t>(offset), whence);
+    off_t at = ::lseek(request_.object->read_fd(), static_cast<off_t>(offset), whence);
     if (at >= 0) return static_cast<uint64_t>(at);
     if (errno == ENXIO) return request_.size;
     return Status::FromErrno(errno, "seek in " + request_.object->path());
@@ -171,7 +171,7 @@ class Publish {
   Status Read(uint64_t offset, std::span<std::byte> into) const {
     while (!into.empty()) {
       ssize_t n =
-          ::pread(request_.object->fd(), into.data(), into.size(), static_cast<off_t>(offset));
+          ::pread(request_.object->read_fd(), into.data(), into.size(), static_cast<off_t>(offset));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return Status::FromErrno(errno, "read " + request_.object->path());
       if (n == 0) return Shorter();

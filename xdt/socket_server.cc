@@ -237,7 +237,7 @@ void SocketServer::Accept(uint64_t id) {
     event.events = EPOLLIN;
     event.data.u64 = next_id_;
     const int raw = fd.get();
-    const int room = 3 * XDT_PACKET_BYTES;  // as libxdt
+    const int room = XDT_SEND_ROOM_BYTES;
     ::setsockopt(raw, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
     connection =
         std::make_shared<Connection>(std::move(fd), next_id_++, at->second.owner, epoll_.get());

@@ -14,6 +14,7 @@ F3_KEEP=1 keeps the directory of a failed test for inspection; F3_E2E_DIR is whe
 
 import ast
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -55,6 +56,17 @@ def run(*argv, timeout=60, check=True, **kwargs):
         raise AssertionError(f"{' '.join(map(str, argv))} failed with {done.returncode}\n"
                              f"stdout: {done.stdout}\nstderr: {done.stderr}")
     return done
+
+
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
+
+
+def renameat2(old, new, flags):
+    """rename with flags, which os does not have."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(-100, os.fsencode(old), -100, os.fsencode(new), flags) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def wait_until(condition, timeout=20, what="the condition", interval=0.05):

@@ -8,7 +8,8 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import ClusterTest, ExtraNode, get_xattr, set_xattr, wait_until
+from harness import (RENAME_EXCHANGE, ClusterTest, ExtraNode, get_xattr, renameat2, set_xattr,
+                     wait_until)
 
 FULL = bool(os.environ.get("F3_FULL"))
 
@@ -58,6 +59,24 @@ class Classes(ClusterTest):
         try:
             self.assertEqual(self.class_of(self.path(1, "durable", "a")), "durable")
             self.assertEqual(self.path(1, "durable", "a").read_bytes(), data)
+        finally:
+            self.c.start_node(2)
+
+    def test_4_3_changing_places_with_a_durable_file_makes_durable(self):
+        data = {}
+        for turned in (False, True):
+            for kind in ("ephemeral", "durable"):
+                data[kind, turned] = os.urandom(1 << 20)
+                self.path(2, kind, f"x{turned}").write_bytes(data[kind, turned])
+            places = [self.path(2, "ephemeral", f"x{turned}"), self.path(2, "durable", f"x{turned}")]
+            renameat2(*(reversed(places) if turned else places), RENAME_EXCHANGE)
+        self.c.stop_node(2)
+        try:
+            for turned in (False, True):
+                for kind, other in (("ephemeral", "durable"), ("durable", "ephemeral")):
+                    path = self.path(1, kind, f"x{turned}")
+                    self.assertEqual(self.class_of(path), "durable")
+                    self.assertEqual(path.read_bytes(), data[other, turned])
         finally:
             self.c.start_node(2)
 

@@ -257,6 +257,8 @@ class Files(ClusterTest):
             os.setxattr(path, name, b"\0value", os.XATTR_CREATE)
             self.assertEqual(os.getxattr(seen, name), b"\0value")
             self.assertIn(name, os.listxattr(seen))
+            listed = self.as_user(f"os.listxattr({str(seen)!r})")
+            self.assertEqual(name in listed, name != "trusted.x")
             with self.fails(errno.EEXIST):
                 os.setxattr(seen, name, b"", os.XATTR_CREATE)
             os.setxattr(seen, name, b"", os.XATTR_REPLACE)

@@ -1,20 +1,10 @@
 """SEMANTICS.md, sections 1 (visibility) and 3 (atomicity)."""
 
-import ctypes
 import errno
 import os
 import unittest
 
-from harness import KINDS, ClusterTest, ExtraNode
-
-NOREPLACE, EXCHANGE = 1, 2
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def renameat2(old, new, flags):
-    if libc.renameat2(-100, os.fsencode(old), -100, os.fsencode(new), flags) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+from harness import KINDS, RENAME_EXCHANGE, RENAME_NOREPLACE, ClusterTest, ExtraNode, renameat2
 
 
 def read_all(fd):
@@ -461,14 +451,14 @@ class Atomicity(ClusterTest):
         a.write_text("a")
         b.write_text("b")
         with self.fails(errno.EEXIST):
-            renameat2(a, b, NOREPLACE)
+            renameat2(a, b, RENAME_NOREPLACE)
         self.assertEqual(self.path(2, "durable", "b").read_text(), "b")
-        renameat2(a, b, EXCHANGE)
+        renameat2(a, b, RENAME_EXCHANGE)
         self.assertEqual(self.path(2, "durable", "a").read_text(), "b")
         self.assertEqual(self.path(3, "durable", "b").read_text(), "a")
         with self.fails(errno.ENOENT):
-            renameat2(a, c, EXCHANGE)
-        renameat2(a, c, NOREPLACE)
+            renameat2(a, c, RENAME_EXCHANGE)
+        renameat2(a, c, RENAME_NOREPLACE)
         self.assertEqual(sorted(os.listdir(self.path(2, "durable"))), ["b", "c"])
 
     def test_3_4_exclusive_creation_succeeds_once(self):

@@ -2,12 +2,18 @@
 #include "hwalloc/debug.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <vector>
 
 #include "hwalloc/allocator.h"
+#include "hwalloc/process.h"
 
 namespace f3::hwalloc {
 namespace {
@@ -55,6 +61,28 @@ TEST_F(DebugTest, ThreadsMayFreeEachOthersBlocks) {
     for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = Allocate(i % 700);
   }).join();
   for (void* p : blocks) Free(p);
+}
+
+// As a child of redis that saves in the background does when it is told to stop.
+TEST_F(DebugTest, ASignalHandlerThatInterruptsTheAllocatorMayEndTheProcess) {
+  for (int round = 0; round < 30; ++round) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      ::setenv("HWALLOC_STATS", "/dev/null", 1);
+      ::alarm(30);  // ends one that hangs
+      ::signal(SIGVTALRM, [](int) {
+        Report();
+        ::_exit(0);
+      });
+      const itimerval soon = {{0, 0}, {0, 1000 + round * 50}};
+      ::setitimer(ITIMER_VIRTUAL, &soon, nullptr);
+      for (size_t i = 0;; ++i) Free(Allocate(i % 100'000));
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status)) << "it hung, or died from signal " << WTERMSIG(status);
+  }
 }
 
 using DebugDeathTest = DebugTest;

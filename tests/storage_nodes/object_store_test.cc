@@ -4,10 +4,14 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <cerrno>
+#include <thread>
+#include <vector>
 
 #include "common/crc32c.h"
 #include "common/unique_fd.h"
+#include "storage_nodes/object_bytes.h"
 #include "tests/storage_nodes/store_fixture.h"
 
 namespace f3::storage {
@@ -118,8 +122,28 @@ TEST_F(ObjectStoreTest, SealIsBusyWhileADescriptorIsOpenForWriting) {
   EXPECT_CODE(object->Seal(1, Role::kHome), kBusy);
   writer.Reset();
   // The descriptor for passthrough is no writer.
-  UniqueFd backing(::dup(object->backing_fd()));
+  UniqueFd backing(::dup(object->read_fd()));
   EXPECT_OK(object->Seal(1, Role::kHome));
+}
+
+// A reader in another thread holds the descriptor that it reads for as long as that takes.
+TEST_F(ObjectStoreTest, SealDoesNotMindReaders) {
+  Open();
+  auto object = Make(kKey, Role::kHome, std::string(8 << 20, 'x'));
+  std::atomic<bool> over = false;
+  std::atomic<int> reads = 0;
+  std::thread reader([&] {
+    std::vector<std::byte> into(8 << 20);
+    for (; !over; ++reads) EXPECT_OK(ReadObject(*object, 0, into));
+  });
+  for (Version version = 1; version <= 30; ++version) {
+    // The read that begins after this one finds the object open for writing.
+    for (const int before = reads; reads == before;) std::this_thread::yield();
+    EXPECT_OK(object->Seal(version, Role::kHome));
+    EXPECT_OK(object->BeginWriting(Role::kHome));
+  }
+  over = true;
+  reader.join();
 }
 
 TEST_F(ObjectStoreTest, RemovedObjectStaysReadableThroughItsHandle) {

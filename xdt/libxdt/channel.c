@@ -52,7 +52,7 @@ int xdt_connect(const char* path, int* out) {
   /* A broker that was stopped takes no more connections once its backlog is full. */
   struct timeval patience = {1, 0};
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-  const int room = 3 * XDT_PACKET_BYTES; /* the kernel gives less where net.core.wmem_max is less */
+  const int room = XDT_SEND_ROOM_BYTES;
   setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
   int result;
   do {

@@ -18,6 +18,8 @@
 #define XDT_INLINE_BYTES 131072u
 #define XDT_TEXT_BYTES 1024u
 #define XDT_PACKET_BYTES (XDT_INLINE_BYTES + XDT_TEXT_BYTES + 128u)
+/* What both sides ask for as SO_SNDBUF; the kernel gives less where net.core.wmem_max is less. */
+#define XDT_SEND_ROOM_BYTES (3 * (int)XDT_PACKET_BYTES)
 
 enum xdt_op {
   XDT_OP_HELLO = 1,      /* -> a: bytes of the pool, text: the node's name */
