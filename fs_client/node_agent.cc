@@ -253,15 +253,13 @@ Status Agent::Mount(const MountOptions& options) {
       scoped ? options.scope : xdt::Scope{options_.xdt_namespace, ""}, options.xdt_limit_bytes);
   session_options.on_ended = [this, dir = options.dir] { MountEnded(dir); };
   auto session = FuseSession::Mount(session_options);
-  {
-    MutexLock lock(mutex_);
-    if (session.ok()) {
-      mounts_[options.dir].session = std::move(session).value();
-    } else {
-      mounts_.erase(options.dir);
-    }
+  MutexLock lock(mutex_);
+  if (!session.ok()) {
+    mounts_.erase(options.dir);
+    return session.status();
   }
-  return session.ok() ? Status() : session.status();
+  mounts_[options.dir].session = std::move(session).value();
+  return Status();
 }
 
 Status Agent::Unmount(const std::string& dir) {

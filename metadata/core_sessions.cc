@@ -102,7 +102,7 @@ void MetadataCore::Inventory(const Request& request, const Done& done) {
     Finish(Status::InvalidArgument("only a registered node has an inventory"), &reply);
     return done(std::move(reply));
   }
-  const InventoryOp op = request.inventory();
+  const InventoryOp& op = request.inventory();
   for (const InventoryItem& item : op.items()) {
     sessions_.AddReported(identity.session, {item.ino(), item.incarnation()});
   }
