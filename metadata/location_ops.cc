@@ -10,27 +10,11 @@ namespace f3::meta {
 namespace {
 
 void PutIntents(OpContext& context, Ino ino, const IntentRow& row) {
-  const std::string key = RowKey(Row::kIntent, ino);
-  if (row.intents_size() == 0) {
-    context.txn->Delete(key);
-  } else {
-    PutRow(*context.txn, key, row);
-  }
+  PutRowUnlessEmpty(*context.txn, RowKey(Row::kIntent, ino), row);
 }
 
 Result<IntentRow> GetIntents(OpContext& context, Ino ino) {
   return GetRowOrEmpty<IntentRow>(*context.txn, RowKey(Row::kIntent, ino), "publish intents");
-}
-
-// Whether the row had any.
-bool EraseIntentsOf(SessionId session, IntentRow* row) {
-  auto* intents = row->mutable_intents();
-  const auto kept =
-      std::remove_if(intents->begin(), intents->end(),
-                     [&](const IntentRow::Intent& intent) { return intent.session() == session; });
-  if (kept == intents->end()) return false;
-  intents->erase(kept, intents->end());
-  return true;
 }
 
 Status FinishIntent(OpContext& context, Ino ino, Generation generation) {
@@ -40,7 +24,7 @@ Status FinishIntent(OpContext& context, Ino ino, Generation generation) {
         return intent.session() == context.session && intent.generation() == generation;
       });
   if (!mine) return Status::Stale("this publish attempt is over; begin another");
-  EraseIntentsOf(context.session, &row);  // there is one at a time
+  EraseOfSession(context.session, row.mutable_intents());  // there is one at a time
   PutIntents(context, ino, row);
   return Status();
 }
@@ -148,7 +132,7 @@ Status DoBeginPublish(OpContext& context, const BeginPublishOp& op, Reply* reply
   if (!IsRegular(file)) return Status::InvalidArgument("only files are published");
   F3_ASSIGN_OR_RETURN(IntentRow row, GetIntents(context, op.ino()));
   // An earlier attempt of this session that was not finished is given up.
-  EraseIntentsOf(context.session, &row);
+  EraseOfSession(context.session, row.mutable_intents());
   reply->set_number(context.ids->NextUnique());
   IntentRow::Intent* intent = row.add_intents();
   intent->set_session(context.session);
@@ -163,7 +147,8 @@ Status DropIntents(OpContext& context, SessionId session) {
   for (const auto& [key, value] : rows) {
     IntentRow row;
     if (!row.ParseFromString(value)) return Status::Corruption("a publish intent is damaged");
-    if (EraseIntentsOf(session, &row)) PutIntents(context, NumberAt(key, 1), row);
+    if (!EraseOfSession(session, row.mutable_intents())) continue;
+    PutIntents(context, NumberAt(key, 1), row);
   }
   return Status();
 }

@@ -40,12 +40,7 @@ Result<LockRow> GetLocks(OpContext& context, Ino ino) {
 }
 
 void PutLocks(OpContext& context, Ino ino, const LockRow& row) {
-  const std::string key = RowKey(Row::kLock, ino);
-  if (row.owners_size() == 0) {
-    context.txn->Delete(key);
-  } else {
-    PutRow(*context.txn, key, row);
-  }
+  PutRowUnlessEmpty(*context.txn, RowKey(Row::kLock, ino), row);
 }
 
 // The owner's place in the row; its end when the owner has no lock there.
@@ -160,12 +155,7 @@ Status ReleaseSessionLocks(OpContext& context, SessionId session) {
   for (const auto& [key, value] : rows) {
     LockRow row;
     if (!row.ParseFromString(value)) return Status::Corruption("a lock row is damaged");
-    auto* owners = row.mutable_owners();
-    const auto kept = std::remove_if(owners->begin(), owners->end(), [&](const OwnerLocks& locks) {
-      return locks.session() == session;
-    });
-    if (kept == owners->end()) continue;
-    owners->erase(kept, owners->end());
+    if (!EraseOfSession(session, row.mutable_owners())) continue;
     PutLocks(context, NumberAt(key, 1), row);
     context.effects.locks_freed.push_back(NumberAt(key, 1));
   }

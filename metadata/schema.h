@@ -5,6 +5,7 @@
 #ifndef F3_METADATA_SCHEMA_H_
 #define F3_METADATA_SCHEMA_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -75,6 +76,26 @@ void PutRow(Transaction& txn, const std::string& key, const Message& row) {
   std::string value;
   row.SerializeToString(&value);
   txn.Put(key, value);
+}
+
+// The counterpart of GetRowOrEmpty: an empty row is not kept.
+template <typename Message>
+void PutRowUnlessEmpty(Transaction& txn, const std::string& key, const Message& row) {
+  if (row.ByteSizeLong() == 0) {
+    txn.Delete(key);
+  } else {
+    PutRow(txn, key, row);
+  }
+}
+
+// Erases the session's items of a row's repeated field; whether there were any.
+template <typename Item>
+bool EraseOfSession(SessionId session, google::protobuf::RepeatedPtrField<Item>* items) {
+  const auto kept = std::remove_if(items->begin(), items->end(),
+                                   [&](const Item& item) { return item.session() == session; });
+  if (kept == items->end()) return false;
+  items->erase(kept, items->end());
+  return true;
 }
 
 Result<InodeRow> GetInode(Transaction& txn, Ino ino);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # bench.sh [WORKLOAD...]: measures F3 on this machine and writes bench/RESULTS.md: builds the release
-# binary, starts a cluster of three nodes and runs every workload of `f3 bench` (35 minutes on 2
+# binary, starts a cluster of three nodes and runs every workload of `f3 bench` (20 minutes on 2
 # cores). With names of workloads: runs these alone and writes nothing. As root. Whatever else runs
 # on the machine is in the figures: leave it alone meanwhile.
 set -eu

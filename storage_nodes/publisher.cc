@@ -13,6 +13,7 @@
 #include "common/crc32c.h"
 #include "common/mutex.h"
 #include "hwalloc/buffer_arena.h"
+#include "storage_nodes/object_bytes.h"
 
 namespace f3::storage {
 namespace {
@@ -169,16 +170,8 @@ class Publish {
   }
 
   Status Read(uint64_t offset, std::span<std::byte> into) const {
-    while (!into.empty()) {
-      ssize_t n =
-          ::pread(request_.object->read_fd(), into.data(), into.size(), static_cast<off_t>(offset));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return Status::FromErrno(errno, "read " + request_.object->path());
-      if (n == 0) return Shorter();
-      into = into.subspan(static_cast<size_t>(n));
-      offset += static_cast<uint64_t>(n);
-    }
-    return Status();
+    F3_ASSIGN_OR_RETURN(size_t bytes, ReadObject(*request_.object, offset, into));
+    return bytes < into.size() ? Shorter() : Status();
   }
 
   static bool AllZero(std::span<const std::byte> bytes) {
