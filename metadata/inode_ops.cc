@@ -258,15 +258,13 @@ namespace {
 constexpr int64_t kLingerNanos = 1'000'000'000;
 }  // namespace
 
-Status DropLink(OpContext& context, InodeRow* row, bool replaced) {
+Status DropLink(OpContext& context, InodeRow* row, bool lingers) {
   row->set_ctime_ns(context.now_ns);
   row->set_nlink(IsDir(*row) ? 0 : row->nlink() - 1);
   InvalidateAttr(context, row->ino());
   PutInode(*context.txn, *row);
   if (row->nlink() > 0) return Status();
-  const bool lingers = replaced && IsRegular(*row) && context.leased_elsewhere != nullptr &&
-                       context.leased_elsewhere->count(row->ino()) > 0;
-  SetExpiry(context, row, lingers ? context.now_ns + kLingerNanos : 0);
+  SetExpiry(context, row, lingers && IsRegular(*row) ? context.now_ns + kLingerNanos : 0);
   PutInode(*context.txn, *row);
   return DeleteIfUnused(context, *row, 0);
 }

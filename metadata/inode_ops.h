@@ -45,10 +45,8 @@ Result<InodeRow> NewInode(OpContext& context, const InodeRow& parent, uint32_t m
 FileClass ResolveClass(const InodeRow& parent, FileClass hint);
 
 // Takes one name away: saves the row with one link less, or deletes the file, or makes it an orphan
-// while it is open. A file that was `replaced` by a rename, and that another session may have
-// looked up and be about to open, stays for a second: that open comes before the rename, not to
-// nothing.
-Status DropLink(OpContext& context, InodeRow* row, bool replaced = false);
+// while it is open. One that `lingers` stays for a second, for those who are about to open it.
+Status DropLink(OpContext& context, InodeRow* row, bool lingers = false);
 // Deletes an inode that has no name and that nobody has open (`closing`: readers and writers that
 // the calling session is about to give back).
 Status DeleteIfUnused(OpContext& context, const InodeRow& row, uint32_t closing);

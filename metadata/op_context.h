@@ -92,8 +92,7 @@ struct OpContext {
   bool replayed = false;  // some of the numbers that `ids` gives are the client's
   const OpenView* opens = nullptr;
   const NodeView* nodes = nullptr;
-  // Inodes whose attributes other sessions held a lease on when this operation began: these may be
-  // about to open them. Null: none.
+  // Inodes whose attributes other sessions held a lease on when this operation began. Null: none.
   const std::set<Ino>* leased_elsewhere = nullptr;
   Effects effects;
 };

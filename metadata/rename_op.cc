@@ -23,6 +23,15 @@ Result<Side> LoadSide(OpContext& context, Ino parent, const std::string& name) {
   return side;
 }
 
+// Whether another session may have looked this file up and be about to open it: that open comes
+// before the rename that replaces the file, not to nothing. A look that met an earlier change gave
+// no lease on the file, but who looks has one on the directory.
+bool MaySoonOpen(const OpContext& context, const Side& replaced) {
+  if (context.leased_elsewhere == nullptr) return false;
+  return context.leased_elsewhere->count(replaced.row.ino()) > 0 ||
+         context.leased_elsewhere->count(replaced.parent.ino()) > 0;
+}
+
 // InvalidArgument when `directory` is `below` or one of its ancestors.
 Status NotInOwnSubtree(OpContext& context, Ino directory, const InodeRow& below) {
   InodeRow row = below;
@@ -122,7 +131,7 @@ Status DoRename(OpContext& context, const RenameOp& op, Reply* reply) {
   if (to.exists) {
     F3_RETURN_IF_ERROR(CheckReplace(context, from, to, op.new_name()));
     if (IsDir(to.row)) to.parent.set_nlink(to.parent.nlink() - 1);
-    F3_RETURN_IF_ERROR(DropLink(context, &to.row, /*replaced=*/true));
+    F3_RETURN_IF_ERROR(DropLink(context, &to.row, /*lingers=*/MaySoonOpen(context, to)));
   }
   // One row in the transaction for a parent that is both sides.
   if (from.parent.ino() == to.parent.ino()) from.parent = to.parent;

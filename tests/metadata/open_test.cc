@@ -103,6 +103,14 @@ TEST_F(OpenTest, AFileThatARenameReplacesCanStillBeOpenedByWhoHadLookedItUp) {
   EXPECT_EQ(Stat(file_, &attr), Code::kStale);
 }
 
+TEST_F(OpenTest, WhoLooksIntoItsDirectoryMayHaveLookedAReplacedFileUp) {
+  session = kSession;
+  Do(MkFile(root(), "new"));
+  leased_elsewhere = {root()};
+  Do(Rename(root(), "new", root(), "f"));
+  EXPECT_EQ(OpenAs(kReader, false).incarnation(), first_);
+}
+
 TEST_F(OpenTest, AReplacedFileThatNobodyHadLookedUpGoesAtOnce) {
   session = kSession;
   Do(MkFile(root(), "new"));
