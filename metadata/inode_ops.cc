@@ -262,11 +262,11 @@ Status DropLink(OpContext& context, InodeRow* row, bool lingers) {
   row->set_ctime_ns(context.now_ns);
   row->set_nlink(IsDir(*row) ? 0 : row->nlink() - 1);
   InvalidateAttr(context, row->ino());
+  if (row->nlink() == 0) {
+    SetExpiry(context, row, lingers && IsRegular(*row) ? context.now_ns + kLingerNanos : 0);
+  }
   PutInode(*context.txn, *row);
-  if (row->nlink() > 0) return Status();
-  SetExpiry(context, row, lingers && IsRegular(*row) ? context.now_ns + kLingerNanos : 0);
-  PutInode(*context.txn, *row);
-  return DeleteIfUnused(context, *row, 0);
+  return row->nlink() == 0 ? DeleteIfUnused(context, *row, 0) : Status();
 }
 
 void SetExpiry(OpContext& context, InodeRow* row, int64_t at_ns) {

@@ -43,10 +43,7 @@ class AttachTest(unittest.TestCase):
 
     def check_nothing_left(self):
         wait_until(lambda: not self.known(), timeout=15, what=f"the end of {self.known()}")
-        # Mounts of other clusters on this machine are not this test's.
-        left = [f for f in self.c.json("doctor", check=False) if f["grade"] == "problem" and
-                (f["what"] == "left-over sandbox" or "in the container" in f["found"] or
-                 str(self.c.dir) in f["found"])]
+        left = [f for f in self.c.doctor_problems() if f["what"].startswith("left-over")]
         self.assertEqual(left, [])
 
     def attach(self, container, namespace=None, annotations=ONE_MOUNT, node="n1", check=True,

@@ -177,6 +177,14 @@ class Cluster:
         """As f3(), with --json; the parsed output."""
         return json.loads(self.f3(*args, "--json", **kwargs).stdout)
 
+    def doctor_problems(self):
+        """What `f3 doctor` says is wrong: not what the daemons and mounts of other tests' clusters on
+        this machine have, nor the disk."""
+        return [f for f in self.json("doctor", check=False)
+                if f["grade"] == "problem" and f["what"] != "disk space" and
+                (f["what"] not in ("left-over daemons", "left-over mount") or
+                 str(self.dir) in f["found"] or "in the container" in f["found"])]
+
     def up(self, *args, check=True):
         done = self.f3("up", *self._args, *args, check=check)
         if done.returncode == 0:
@@ -433,7 +441,8 @@ class Worker:
                     plain = isinstance(value, (bool, int, float, str, bytes, tuple, list, dict))
                     answer = ("value", value if plain else None)
             except OSError as error:
-                answer = ("errno", error.errno) if error.errno else ("failure", repr(error))
+                answer = (("errno", (error.errno, str(error))) if error.errno else
+                          ("failure", repr(error)))
             except Exception as error:
                 answer = ("failure", repr(error))
             print(repr(answer), flush=True)
@@ -467,7 +476,7 @@ class Worker:
             raise AssertionError("a worker died")
         kind, value = ast.literal_eval(line)
         if kind == "errno":
-            raise OSError(value, os.strerror(value))
+            raise OSError(*value)
         if kind == "failure":
             raise AssertionError(f"in a worker: {value}")
         return value

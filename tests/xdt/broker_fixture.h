@@ -83,7 +83,11 @@ class Gate : public RequestHandler {
   void Set(Broker* broker) { broker_ = broker; }
   void HandleRead(const ReadRequest& request, std::span<std::byte> into, int64_t deadline,
                   ReadDone done) override {
-    if (++reads > serve_reads) return done(Status::PeerUnreachable("the request is lost"));
+    ++reads;
+    if (request.offset >= serve_below) {
+      return done(refuse ? Status::Io("the medium is broken")
+                         : Status::PeerUnreachable("the request is lost"));
+    }
     if (Keep(&done)) return;
     auto answered = [this, done = std::move(done)](Result<ReadResult> result) {
       if (result.ok() && lose_reads > 0) {
@@ -120,8 +124,9 @@ class Gate : public RequestHandler {
     }
     for (ReadDone& done : held) done(Status::Timeout("the answer comes too late"));
   }
-  // All reads but the first so many do not come to the broker.
-  std::atomic<int> serve_reads{INT_MAX};
+  // Reads from this offset on do not come to the broker: they are lost, or refused for good.
+  std::atomic<uint64_t> serve_below{UINT64_MAX};
+  std::atomic<bool> refuse{false};
 
  private:
   bool Keep(ReadDone* done) {

@@ -184,15 +184,16 @@ TEST_F(PullTest, ACopyServesLaterGetsOfItsNodeAndEachCounts) {
 class JoinTest : public PullTest {
  protected:
   // Starts a get of `reference` that cannot end before its timeout, and returns when it is pulling.
-  std::thread StartLeader(const std::string& reference, int timeout_ms, int* code) {
-    std::thread leader([this, reference, timeout_ms, code] {
+  // `code` outlives what is returned.
+  std::jthread StartLeader(const std::string& reference, int timeout_ms, int* code) {
+    std::jthread leader([this, reference, timeout_ms, code] {
       Client client = two_.Client();
       *code = CodeOf([&] { client.Get(reference, timeout_ms); });
     });
     EXPECT_TRUE(Eventually([&] { return one_.gate.reads > 0; }));
     return leader;
   }
-  void Restore() { one_.gate.serve_reads = INT_MAX; }
+  void Restore() { one_.gate.serve_below = UINT64_MAX; }
   uint64_t Left(const std::string& reference) {
     return one_.Client().Stat(reference).retrievals_left;
   }
@@ -201,11 +202,11 @@ class JoinTest : public PullTest {
 TEST_F(JoinTest, AGetterOutlivesThePullThatItJoined) {
   const std::string value = Pattern(6 * kMiB);
   const std::string reference = one_.Client().Put(value, Times(3));
-  one_.gate.serve_reads = 0;
+  one_.gate.serve_below = 0;
   int leader_code = 0;
-  std::thread leader = StartLeader(reference, 1000, &leader_code);
+  std::jthread leader = StartLeader(reference, 3000, &leader_code);
   std::string got;
-  std::thread joiner(
+  std::jthread joiner(
       [&] { EXPECT_EQ(CodeOf([&] { got = two_.Client().Get(reference, 30'000).text(); }), 0); });
   // Both are granted.
   EXPECT_TRUE(Eventually([&] { return Left(reference) == 1; }));
@@ -222,9 +223,9 @@ TEST_F(JoinTest, AGetterOutlivesThePullThatItJoined) {
 TEST_F(JoinTest, AJoinThatBringsNoBytesGivesItsRetrievalBack) {
   const std::string value = Pattern(6 * kMiB);
   const std::string reference = one_.Client().Put(value, Times(3));
-  one_.gate.serve_reads = 0;
+  one_.gate.serve_below = 0;
   int leader_code = 0;
-  std::thread leader = StartLeader(reference, 30'000, &leader_code);
+  std::jthread leader = StartLeader(reference, 30'000, &leader_code);
   EXPECT_EQ(CodeOf([&] { two_.Client().Get(reference, 300); }), XDT_TIMEOUT);
   EXPECT_TRUE(Eventually([&] { return Left(reference) == 2; })) << Left(reference);
   Restore();
@@ -236,12 +237,13 @@ TEST_F(JoinTest, AJoinThatBringsNoBytesGivesItsRetrievalBack) {
 TEST_F(JoinTest, AStreamThatBreaksGivesItsRetrievalBack) {
   const std::string value = Pattern(20 * kMiB);
   const std::string reference = one_.Client().Put(value, Times(3));
-  one_.gate.serve_reads = 2;
+  one_.gate.serve_below = 2 * kMiB;
   int leader_code = 0;
-  std::thread leader = StartLeader(reference, 2000, &leader_code);
+  std::jthread leader = StartLeader(reference, 30'000, &leader_code);
   Client receiver = two_.Client();
   {
     f3xdt::View view = receiver.GetStream(reference, 10'000);
+    one_.gate.refuse = true;
     leader.join();
     EXPECT_NE(leader_code, 0);
     EXPECT_NE(CodeOf([&] { view.Wait(view.size(), 10'000); }), 0);
