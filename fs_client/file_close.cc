@@ -8,13 +8,13 @@
 namespace f3::fs {
 namespace {
 
-constexpr int64_t kFirstRetryMicros = 200'000;
+constexpr int64_t kFirstRetryMicros = 1'000;  // the closing thread is about to let go
 constexpr int64_t kLastRetryMicros = 30'000'000;
 constexpr int64_t kRemoteIdleMicros = 2'000'000;     // a peer that wrote is expected to write again
 constexpr int64_t kVanishedKeptMicros = 60'000'000;  // followers elsewhere have to hear of it
 
 int64_t Backoff(int attempts) {
-  return std::min(kLastRetryMicros, kFirstRetryMicros << std::min(attempts, 10));
+  return std::min(kLastRetryMicros, kFirstRetryMicros << std::min(attempts, 15));
 }
 
 }  // namespace
@@ -188,7 +188,8 @@ void FileManagerImpl::FinishWriting(const InodeRef& inode, Next next) {
     if (status.ok()) {
       QueueFinished(inode);
     } else {
-      // Busy: a mapping still writes. Else the bytes are kept here until they can be published.
+      // Busy: a mapping still writes, or the kernel has not let the backing file go, as it does
+      // after its release. Else the bytes are kept here until they can be published.
       if (!status.Is(Code::kBusy)) {
         spdlog::warn("inode {:x} is not published yet: {}", inode->ino, status.ToString());
       }
@@ -314,7 +315,8 @@ Status FileManagerImpl::SealHome(const InodeRef& inode, const ContentRef& conten
         inode->current = sealed;
       }
     } else if (status.Is(Code::kBusy)) {
-      inode->was_busy = true;
+      // Who could not map it has written nothing since: it is no other version.
+      inode->was_busy |= inode->mapped;
     }
   }
   if (partial) DropHeld(content->key);

@@ -154,7 +154,7 @@ struct OpenInode {
   bool escaped F3_GUARDED_BY(mutex) = false;           // writable passthrough since the last Seal
   bool mapped F3_GUARDED_BY(mutex) = false;            // and of a kind that may be mapped writable
   bool published_mapped F3_GUARDED_BY(mutex) = false;  // published since it was
-  bool was_busy F3_GUARDED_BY(mutex) = false;          // Seal found a mapping
+  bool was_busy F3_GUARDED_BY(mutex) = false;          // Seal may have found a mapping
   bool kill_suid F3_GUARDED_BY(mutex) = false;  // a write through passthrough has to clear it
   DirtyBlocks dirty F3_GUARDED_BY(mutex);
   std::vector<storage::DurableBlock> rows F3_GUARDED_BY(mutex);  // published blocks, by index

@@ -157,6 +157,23 @@ TEST(FilePublish, AMappingThatOutlivesItsDescriptorIsPublishedInTheEnd) {
   EXPECT_EQ(All(world.n(2), file->ino).substr(0, 4), "bcda");
 }
 
+// The kernel lets a backing file go when the closing thread returns, which may be after its
+// release.
+TEST(FilePublish, ABackingFileLetGoLateMakesNoOtherVersion) {
+  World world(1);
+  SimFileRef file = Must(world.n(1)->Create("a", O_WRONLY));
+  EXPECT_OK(world.n(1)->Write(file, 0, "bytes"));
+  UniqueFd late(::fcntl(file->backing.get(), F_DUPFD_CLOEXEC, 0));
+  ASSERT_TRUE(late.valid());
+  EXPECT_OK(world.n(1)->Close(file));
+  EXPECT_EQ(world.Opens(file->ino, true), 1u);
+  const auto version = world.Attr(file->ino).version();
+  late.Reset();
+  world.Advance(2'000);
+  EXPECT_EQ(world.Opens(file->ino, true), 0u);
+  EXPECT_EQ(world.Attr(file->ino).version(), version);
+}
+
 TEST(FilePublish, AReopenWhileAMappingKeepsTheObjectUnsealed) {
   World world(1);
   SimFileRef file = Must(world.n(1)->Create("a", O_RDWR));
