@@ -161,6 +161,7 @@ TEST(FilePublish, AMappingThatOutlivesItsDescriptorIsPublishedInTheEnd) {
 // release.
 TEST(FilePublish, ABackingFileLetGoLateMakesNoOtherVersion) {
   World world(1);
+  world.Advance(60'000'000);  // no peer has written just now
   SimFileRef file = Must(world.n(1)->Create("a", O_WRONLY));
   EXPECT_OK(world.n(1)->Write(file, 0, "bytes"));
   UniqueFd late(::fcntl(file->backing.get(), F_DUPFD_CLOEXEC, 0));

@@ -84,7 +84,7 @@ class Gate : public RequestHandler {
   void HandleRead(const ReadRequest& request, std::span<std::byte> into, int64_t deadline,
                   ReadDone done) override {
     ++reads;
-    if (request.offset >= serve_below) {
+    if (serve_below != kEverything && request.offset >= serve_below) {
       return done(refuse ? Status::Io("the medium is broken")
                          : Status::PeerUnreachable("the request is lost"));
     }
@@ -125,7 +125,8 @@ class Gate : public RequestHandler {
     for (ReadDone& done : held) done(Status::Timeout("the answer comes too late"));
   }
   // Reads from this offset on do not come to the broker: they are lost, or refused for good.
-  std::atomic<uint64_t> serve_below{UINT64_MAX};
+  static constexpr uint64_t kEverything = UINT64_MAX;
+  std::atomic<uint64_t> serve_below{kEverything};
   std::atomic<bool> refuse{false};
 
  private:

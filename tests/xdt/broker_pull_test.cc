@@ -193,7 +193,7 @@ class JoinTest : public PullTest {
     EXPECT_TRUE(Eventually([&] { return one_.gate.reads > 0; }));
     return leader;
   }
-  void Restore() { one_.gate.serve_below = UINT64_MAX; }
+  void Restore() { one_.gate.serve_below = Gate::kEverything; }
   uint64_t Left(const std::string& reference) {
     return one_.Client().Stat(reference).retrievals_left;
   }
