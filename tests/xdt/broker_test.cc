@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <random>
@@ -248,7 +249,7 @@ TEST_F(BrokerTest, AFullPoolMakesPutsWaitUntilTheirDeadline) {
 }
 
 // Bytes of the buffers of functions that this process has open.
-uint64_t OpenBufferBytes() {
+std::map<ino_t, uint64_t> OpenBuffers() {
   std::map<ino_t, uint64_t> taken;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", error)) {
@@ -258,8 +259,18 @@ uint64_t OpenBufferBytes() {
     if (::stat(entry.path().c_str(), &info) != 0) continue;
     taken[info.st_ino] = static_cast<uint64_t>(info.st_blocks) * 512;
   }
+  return taken;
+}
+
+// What was there at one moment: the directory is no snapshot, and while it is read one buffer may
+// make way for another that is listed after it. What both readings have was there between them.
+uint64_t OpenBufferBytes() {
+  const auto before = OpenBuffers();
   uint64_t sum = 0;
-  for (const auto& [inode, bytes] : taken) sum += bytes;
+  for (const auto& [inode, bytes] : OpenBuffers()) {
+    const auto at = before.find(inode);
+    if (at != before.end()) sum += std::min(bytes, at->second);
+  }
   return sum;
 }
 
