@@ -43,7 +43,8 @@ class AttachTest(unittest.TestCase):
 
     def check_nothing_left(self):
         wait_until(lambda: not self.known(), timeout=15, what=f"the end of {self.known()}")
-        left = [f for f in self.c.doctor_problems() if f["what"].startswith("left-over")]
+        left = [f for f in self.c.doctor_problems(in_containers=True)
+                if f["what"].startswith("left-over") or str(self.c.dir) in f["found"]]
         self.assertEqual(left, [])
 
     def attach(self, container, namespace=None, annotations=ONE_MOUNT, node="n1", check=True,
