@@ -43,7 +43,7 @@ ObjectInfo ObjectImpl::info() const {
 }
 
 Status ObjectImpl::OpenForWriting() {
-  F3_ASSIGN_OR_RETURN(UniqueFd fd, store_->TierOf(tier_)->Open(key_, O_RDWR));
+  F3_ASSIGN_OR_RETURN(UniqueFd fd, Reopen(read_fd_.get(), O_RDWR, path()));
   if (::dup3(fd.get(), work_fd_.get(), O_CLOEXEC) < 0) {
     return Status::FromErrno(errno, "reopen " + path());
   }
@@ -62,9 +62,7 @@ Status ObjectImpl::BeginWriting(Role role) {
   bool sealed = false;
   {
     MutexLock lock(store_->mutex_);
-    if (state_->phase == ObjectState::Phase::kRemoved) {
-      return Status::ObjectMissing("object " + ToString(key_) + " was removed from this node");
-    }
+    F3_RETURN_IF_ERROR(store_->StillThere(*state_));
     sealed = state_->record.sealed;
     ++state_->content;
     state_->offered_checksums.clear();
@@ -83,9 +81,7 @@ Status ObjectImpl::Seal(Version version, Role role) {
   bool was_sealed = false;
   {
     MutexLock lock(store_->mutex_);
-    if (state_->phase == ObjectState::Phase::kRemoved) {
-      return Status::ObjectMissing("object " + ToString(key_) + " was removed from this node");
-    }
+    F3_RETURN_IF_ERROR(store_->StillThere(*state_));
     was_sealed = state_->record.sealed;
     if (was_sealed) {
       ObjectRecord record = state_->record;
@@ -127,7 +123,7 @@ void ObjectImpl::TrimReserve() {
       AllocatedBytes(st) <= static_cast<uint64_t>(st.st_size) + kReserveSlackBytes) {
     return;
   }
-  auto fd = store_->TierOf(tier_)->Open(key_, O_RDWR);
+  auto fd = Reopen(read_fd_.get(), O_RDWR, path());
   if (!fd.ok()) return;
   if (::ftruncate(fd->get(), st.st_size) == 0) {
     const struct timespec times[2] = {st.st_atim, st.st_mtim};

@@ -477,6 +477,7 @@ void ObjectStoreImpl::OnHandleGone(ObjectImpl* handle, const StateRef& state, ui
 
 Status ObjectStoreImpl::PutRecord(const StateRef& state, const ObjectRecord& record,
                                   bool drop_checksums) {
+  F3_RETURN_IF_ERROR(StillThere(*state));
   Catalogue::Batch batch;
   batch.Put(state->key, record);
   bool has_checksums = state->has_checksums && !drop_checksums;
@@ -496,6 +497,11 @@ Status ObjectStoreImpl::PutRecord(const StateRef& state, const ObjectRecord& rec
   UpdateLru(state);
   if (sealing && !has_checksums) WantChecksums(state);
   return Status();
+}
+
+Status ObjectStoreImpl::StillThere(const ObjectState& state) const {
+  if (state.phase != Phase::kRemoved) return Status();
+  return Status::ObjectMissing("object " + ToString(state.key) + " was removed from this node");
 }
 
 void ObjectStoreImpl::EraseFromTable(const StateRef& state) {

@@ -124,8 +124,10 @@ class ObjectStoreImpl final : public ObjectStore {
   std::shared_ptr<ObjectImpl> NewHandle(const StateRef& state, UniqueFd read_fd, UniqueFd work_fd)
       F3_REQUIRES(mutex_);
   void OnHandleGone(ObjectImpl* handle, const StateRef& state, uint64_t size, uint64_t allocated);
+  // ObjectMissing once it was removed: a row written then would be taken for a lost home.
   Status PutRecord(const StateRef& state, const ObjectRecord& record, bool drop_checksums)
       F3_REQUIRES(mutex_);
+  Status StillThere(const ObjectState& state) const F3_REQUIRES(mutex_);
   // REQUIRES: phase kReady. `last` must be closed after mutex_ is released.
   Status RemoveReady(const StateRef& state, UniqueFd* last) F3_REQUIRES(mutex_);
   void EraseFromTable(const StateRef& state) F3_REQUIRES(mutex_);

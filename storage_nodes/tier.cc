@@ -41,6 +41,13 @@ const char* TierName(TierKind kind) {
   return kind == TierKind::kMemory ? "memory tier" : "disk tier";
 }
 
+Result<UniqueFd> Reopen(int fd, int flags, const std::string& path) {
+  const std::string link = "/proc/self/fd/" + std::to_string(fd);
+  UniqueFd opened(::open(link.c_str(), flags | O_CLOEXEC));
+  if (!opened.valid()) return Status::FromErrno(errno, "open " + path + " again");
+  return opened;
+}
+
 Status TakeReadLease(int fd, const std::string& path) {
   if (::fcntl(fd, F_SETLEASE, F_RDLCK) == 0) return Status();
   if (errno == EAGAIN) {

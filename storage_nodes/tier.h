@@ -72,6 +72,10 @@ class Tier {
   UniqueFd objects_;
 };
 
+// Opens the file behind `fd` once more, with other flags, whatever its name is by now; `path` is
+// for messages.
+Result<UniqueFd> Reopen(int fd, int flags, const std::string& path);
+
 // OK while nobody has the file open for writing or mapped writable (a read lease is granted), else
 // Busy. Until the lease is dropped, or the descriptor (O_RDONLY) closed, openers for writing wait.
 Status TakeReadLease(int fd, const std::string& path);
