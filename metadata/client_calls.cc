@@ -129,6 +129,11 @@ Status ClientImpl::Away(const grpc::Status& status) const {
 }
 
 void ClientImpl::OnReply(const PendingRef& call, const grpc::Status& status) {
+  {
+    std::unique_ptr<grpc::ClientContext> over;  // without the lock
+    MutexLock lock(mutex_);
+    over = std::move(call->context);
+  }
   switch (status.error_code()) {
     case grpc::StatusCode::OK:
       break;
@@ -185,11 +190,13 @@ void ClientImpl::TryAgain(const PendingRef& call, int64_t pause_micros, const St
   if (options_.clock->MonotonicMicros() + pause_micros >= call->deadline_micros) {
     return Finish(call, reason);
   }
+  bool stopping = false;
   {
     MutexLock lock(mutex_);
-    call->retrying = !stopping_;
+    stopping = stopping_;
+    call->retrying = !stopping;
   }
-  if (!call->retrying) return Finish(call, reason);
+  if (stopping) return Finish(call, reason);
   timers_.After(pause_micros, [this, call] {
     {
       MutexLock lock(mutex_);

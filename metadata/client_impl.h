@@ -4,6 +4,10 @@
 // Threads: replies and the stream's events arrive on gRPC's threads; the listener is called on the
 // one thread of events_; retries and heartbeats run on timers_. Lock order: mutex_, a stream's own
 // mutex. Neither the listener nor a call's callback runs with mutex_ held.
+//
+// A grpc::ClientContext refers to the channel, and a process's last channel joins gRPC's threads:
+// on one of them it would wait for itself (gRPC 1.51 frees its queue twice then). So a context goes
+// before anybody is told that its call or stream is over.
 #ifndef F3_METADATA_CLIENT_IMPL_H_
 #define F3_METADATA_CLIENT_IMPL_H_
 
@@ -33,21 +37,22 @@ class SessionStream : public grpc::ClientBidiReactor<ClientEvent, ServerEvent> {
   // Starts with `hello`.
   static std::shared_ptr<SessionStream> Start(ClientImpl* client, const Hello& hello);
   void Send(const ClientEvent& event);
-  void Cancel() { context_.TryCancel(); }
+  void Cancel();
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
   void OnDone(const grpc::Status& status) override;
 
  private:
-  explicit SessionStream(ClientImpl* client) : client_(client) {}
+  explicit SessionStream(ClientImpl* client)
+      : client_(client), context_(std::make_unique<grpc::ClientContext>()) {}
   void NextLocked() F3_REQUIRES(mutex_);
 
   ClientImpl* const client_;
-  grpc::ClientContext context_;
   ServerEvent event_;
   std::shared_ptr<SessionStream> self_;
   Mutex mutex_;
+  std::unique_ptr<grpc::ClientContext> context_ F3_GUARDED_BY(mutex_);
   std::deque<ClientEvent> queue_ F3_GUARDED_BY(mutex_);
   bool writing_ F3_GUARDED_BY(mutex_) = false;
   bool over_ F3_GUARDED_BY(mutex_) = false;

@@ -19,8 +19,11 @@ constexpr int64_t kHeartbeats = 6;
 std::shared_ptr<SessionStream> SessionStream::Start(ClientImpl* client, const Hello& hello) {
   std::shared_ptr<SessionStream> stream(new SessionStream(client));
   stream->self_ = stream;
-  client->Authorize(&stream->context_);
-  client->stub_->async()->Session(&stream->context_, stream.get());
+  {
+    MutexLock lock(stream->mutex_);
+    client->Authorize(stream->context_.get());
+    client->stub_->async()->Session(stream->context_.get(), stream.get());
+  }
   ClientEvent first;
   *first.mutable_hello() = hello;
   stream->Send(first);
@@ -34,6 +37,11 @@ void SessionStream::Send(const ClientEvent& event) {
   if (over_) return;
   queue_.push_back(event);
   NextLocked();
+}
+
+void SessionStream::Cancel() {
+  MutexLock lock(mutex_);
+  if (context_ != nullptr) context_->TryCancel();
 }
 
 void SessionStream::NextLocked() {
@@ -63,6 +71,12 @@ void SessionStream::OnReadDone(bool ok) {
 
 void SessionStream::OnDone(const grpc::Status&) {
   std::shared_ptr<SessionStream> self = std::move(self_);
+  {
+    std::unique_ptr<grpc::ClientContext> over;  // without the lock
+    MutexLock lock(mutex_);
+    over_ = true;
+    over = std::move(context_);
+  }
   client_->OnStreamDone(this);
 }
 

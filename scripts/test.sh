@@ -33,9 +33,7 @@ export TSAN_OPTIONS=second_deadlock_stack=1:ignore_noninstrumented_modules=1
 [ -z "$full" ] || export F3_FULL=1
 run_tests dev -LE e2e -j 2
 unset F3_FULL
-run_tests asan -LE 'e2e|grpc' -j 2
-# gRPC 1.51's own thread now and then frees a completion queue twice when a client ends.
-run_tests asan -L grpc -LE e2e -j 2 --repeat until-pass:2
+run_tests asan -LE e2e -j 2
 # gRPC is a library built without the thread sanitizer, which then sees races that are none.
 run_tests tsan -LE 'e2e|grpc' -j 2
 [ -z "$full" ] || export F3_FULL=1

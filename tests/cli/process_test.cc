@@ -34,7 +34,7 @@ TEST(RunCommandTest, IsKilledAtTheDeadline) {
   auto result = RunCommand({"sleep", "1000"}, 50'000);
   EXPECT_TRUE(result.status().Is(Code::kTimeout));
   // Output closed, process still there: held to the same deadline.
-  result = RunCommand({"sh", "-c", "exec >&- 2>&-; sleep 1000"}, 50'000);
+  result = RunCommand({"sh", "-c", "exec >&- 2>&-; exec sleep 1000"}, 50'000);
   EXPECT_TRUE(result.status().Is(Code::kTimeout));
 }
 

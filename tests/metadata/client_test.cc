@@ -186,6 +186,16 @@ TEST_F(ClientTest, AServerThatIsNotThereIsNamed) {
   EXPECT_NE(client.status().message().find("127.0.0.1:1"), std::string::npos);
 }
 
+// gRPC ends with a process's last client: never on a thread of its own.
+TEST_F(ClientTest, OneThatEndsWithItsAnswerIsTheLast) {
+  MetaClient::Options options;
+  options.server = "127.0.0.1:1";
+  options.call_timeout_micros = 1;
+  for (int i = 0; i < 200; ++i) {
+    EXPECT_FALSE(MetaClient::Connect(options, Key(), nullptr).ok());
+  }
+}
+
 TEST_F(ClientTest, AChangeWaitsUntilTheOtherNodeHasDroppedWhatItCached) {
   StartServer();
   Listener a_hears, b_hears;
